@@ -127,6 +127,25 @@ def test_a_device_that_was_lost_meanwhile_says_nothing_about_its_link() -> None:
     assert check(pace, [lost], 300.0) == "", "it was lost when it missed the due time"
 
 
+def test_a_device_that_is_well_again_for_a_minute_counts_also_if_it_missed_a_due_time_while_it_was_lost() -> None:
+    pace, slow = LinkPace("a", 0.0), device(10.0)
+    pace.missed(slow)
+    answer(slow, 100.0, 5)
+    assert check(pace, [slow], 100.0) == "missed"
+    slow.health.failed(SilentError("no answer"), 110.0)
+    pace.missed(slow)
+    answer(slow, 120.0)
+    assert check(pace, [slow], 179.0) == ""
+    assert check(pace, [slow], 180.0) == "held"
+
+
+def test_a_device_that_never_answered_has_no_cycle() -> None:
+    pace, new = LinkPace("a", 0.0), device(1.0)
+    new.health.last_answer = None
+    pace.missed(new)
+    assert check(pace, [new], 100.0) == ""
+
+
 def test_the_worst_device_is_named_whatever_their_order() -> None:
     for worst in (0, 1):
         pace, devices = LinkPace("a", 0.0), [device(10.0), device(10.0)]

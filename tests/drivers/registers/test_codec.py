@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.model import WORD_ORDERS, Quality, Value, WordOrder
+from drivers.model import WORD_ORDERS, Quality, Resolution, Value, WordOrder
 from drivers.registers.block_codec import Cell, block_decoder
 from drivers.registers.codec import FORMATS, Encoding, decoder, encode
 
@@ -124,7 +124,14 @@ def test_the_four_orders_are_abcd_cdab_badc_dcba(order: Any, words: list[int]) -
         (Encoding("uint16", bit=3), [0b0111], False),
         (Encoding("uint16", values={2: "on"}), [2], "on"),
         (Encoding("uint16", bit=1, values={0: "off", 1: "on"}), [2], "on"),
+        (Encoding("uint16", bit=1, values={0: "off", 1: "on"}), [0b101], "off"),
         (Encoding("bool"), [1], True),
+        (Encoding("bool"), [2], True),
+        (Encoding("bool"), [0], False),
+        (Encoding("bool", invalid=(0xFFFF,), on_invalid="zero"), [0xFFFF], False),
+        (Encoding("uint16", bit=3, invalid=(0xFFFF,), on_invalid="zero"), [0xFFFF], False),
+        (Encoding("string"), [0x4142], "AB"),
+        (Encoding("string", length=2), [0xE442, 0x4344], "\ufffdBCD"),
         (Encoding("string", length=2), [0x4142, 0x4300], "ABC"),
     ],
 )
@@ -197,6 +204,7 @@ def test_what_cannot_be_is_invalid(encoding: Encoding, words: list[int]) -> None
         (Encoding("uint16", scale=0.1), 7000.0, r"7000.0 does not fit uint16 with scale 0.1"),
         (Encoding("int32"), math.inf, "inf does not fit int32"),
         (Encoding("int32"), math.nan, "nan does not fit int32"),
+        (Encoding("float32"), 1e39, r"1e\+39 does not fit float32 with scale 1"),
         (Encoding("string", length=1), "ABC", "'ABC' does not fit 1 registers"),
         (Encoding("uint16", values={2: "on"}), "off", "'off' is none of on"),
     ],
@@ -211,14 +219,24 @@ def encodings() -> st.SearchStrategy[Encoding]:
         Encoding,
         st.sampled_from([*INTEGERS, "float32", "float64"]),
         word_order=ORDERS,
-        scale=st.sampled_from([1.0, 0.1, -0.01]),
+        scale=st.sampled_from([1.0, 0.1, -0.01, 1000.0]),
+        offset=st.sampled_from([0.0, -40.0]),
+        magnitude=st.booleans(),
         invalid=st.sampled_from([(), (0x8000,), (0,)]),
         on_invalid=st.sampled_from(["missing", "zero"]),
         maximum=st.sampled_from([None, 1000.0]),
     )
     texts = st.builds(Encoding, st.just("string"), length=st.integers(1, 3), word_order=ORDERS)
     bits = st.builds(Encoding, st.just("bitfield"), word_order=ORDERS, bit=st.integers(0, 15))
-    return st.one_of(numeric, texts, bits)
+    states = st.sampled_from(
+        [
+            Encoding("bool"),
+            Encoding("uint16", values={0: "off", 0x8000: "on"}),
+            Encoding("bitfield", bit=15, values={0: "off", 1: "on"}),
+            Encoding("bits", length=2, values={0: "off"}),
+        ]
+    )
+    return st.one_of(numeric, texts, bits, states)
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), encodings()), min_size=1, max_size=8), st.data())
@@ -245,6 +263,63 @@ def test_a_whole_request_decodes_as_its_values_one_by_one(
 
 def test_words_are_packed_as_struct_does() -> None:
     assert encode(Encoding("float32"), 231.5) == list(struct.unpack(">HH", struct.pack(">f", 231.5)))
+    assert encode(Encoding("uint64"), 2**63 + 1) == [0x8000, 0, 0, 1], "more digits than a float has"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "value", "words"),
+    [
+        (Encoding("uint16", scale=0.1, offset=-40.0), 10, [500]),
+        (Encoding("uint16", scale=10.0), 20, [2]),
+        (Encoding("uint16", offset=-40.0), 10, [50]),
+        (Encoding("float32", scale=1000.0, offset=5.0), 2005.0, encode(Encoding("float32"), 2.0)),
+        (Encoding("uint16", bit=3), True, [0b1000]),
+        (Encoding("uint16", bit=3), False, [0]),
+        (Encoding("uint16", bit=3, values={0: "off", 1: "on"}), "on", [0b1000]),
+        (Encoding("uint16", bit=3, values={0: "off", 1: "on"}), "off", [0]),
+        (Encoding("uint16", values={4: "on", 7: "on"}), "on", [4]),
+        (Encoding("bool"), True, [1]),
+        (Encoding("string", length=2), "ABCD", [0x4142, 0x4344]),
+        (Encoding("bits", length=2, values={2: "on"}), "on", [0, 1]),
+    ],
+)
+def test_the_words_of_a_value(encoding: Encoding, value: Any, words: list[int]) -> None:
+    assert encode(encoding, value) == words
+    assert decoder(encoding)(words) == (value, Quality.GOOD)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "resolution"),
+    [
+        (Encoding("uint8_high", scale=-0.5), Resolution(0.5, 128.0)),
+        (Encoding("uint8_low"), Resolution(1.0, 256.0)),
+        (Encoding("int16"), Resolution(1.0, 65536.0)),
+        (Encoding("bitfield"), Resolution(1.0, 65536.0)),
+        (Encoding("uint64"), Resolution(1.0, 2.0**64)),
+        *(
+            (encoding, None)
+            for encoding in (
+                Encoding("float32"),
+                Encoding("float64"),
+                Encoding("string"),
+                Encoding("bits"),
+                Encoding("bool"),
+                Encoding("uint16", bit=0),
+                Encoding("uint16", values={}),
+            )
+        ),
+    ],
+)
+def test_integers_have_a_resolution(encoding: Encoding, resolution: Resolution | None) -> None:
+    assert encoding.resolution == resolution
+
+
+@pytest.mark.parametrize(
+    ("type_", "length", "width"),
+    [("string", 3, 3), ("bits", 7, 7), ("uint8_low", 3, 1), ("uint16", 3, 1), ("float32", 3, 2), ("int64", 3, 4)],
+)
+def test_only_texts_and_bits_have_a_length(type_: str, length: int, width: int) -> None:
+    assert (Encoding(type_, length).width, Encoding("string").width, Encoding("bits").width) == (width, 1, 1)
 
 
 def test_devices_of_one_family_share_their_decoder() -> None:

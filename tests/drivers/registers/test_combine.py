@@ -8,11 +8,12 @@ import pytest
 
 from drivers.driver import ReadOptions
 from drivers.dump.file import Dump
-from drivers.model import Kind, NodeType, Phase, Quality, Quantity, Resolution, Table
+from drivers.model import Kind, NodeType, Phase, Quality, Quantity, Reading, Resolution, Table
 from drivers.profile.loader import Profile
 from drivers.profile.point import Point
 from drivers.profile.register_driver import RegisterDriver
 from drivers.registers.codec import Encoding
+from drivers.registers.combine import combiner
 
 POWER, IMPORTED, CURRENT = Quantity.ACTIVE_POWER, Quantity.IMPORTED_ENERGY, Quantity.CURRENT
 PHASES = tuple(Phase)
@@ -38,6 +39,39 @@ async def test_a_meter_with_phases_alone_has_a_total(quantity: Quantity) -> None
     assert found == {(quantity, None): 7.0} | {
         (quantity, phase): value for phase, value in zip(PHASES, (1.0, 2.0, 4.0), strict=True)
     }
+
+
+async def test_a_meter_with_one_phase_has_a_total() -> None:
+    assert await read({0: 7}, *by_phase(IMPORTED, 0)[:1]) == {(IMPORTED, Phase.L1): 7.0, (IMPORTED, None): 7.0}
+
+
+async def test_a_total_power_that_the_device_does_not_have_is_the_sum_of_its_phases_and_a_counter_is_none() -> None:
+    words = {0: 1, 1: 2, 2: 4, 3: 0xFFFF, 4: 0xFFFF}
+    invalid = Encoding("uint16", invalid=(0xFFFF,))
+    for quantity, total in ((POWER, 7.0), (IMPORTED, Quality.MISSING)):
+        whole = [Point(quantity, Table.HOLDING, address, invalid, optional=True) for address in (3, 4)]
+        assert (await read(words, *by_phase(quantity, 0), whole[0]))[quantity, None] == total
+        assert (await read(words, *by_phase(quantity, 0), *whole))[quantity, None] == total
+        assert (await read(words | {4: 9}, *by_phase(quantity, 0), *whole))[quantity, None] == 9.0
+
+
+def test_a_part_that_the_device_does_not_have_is_a_missing_reading() -> None:
+    keys = [(None, Quantity.VOLTAGE, None), (None, CURRENT, None)]
+    current = Reading(CURRENT, None, 5.0, Quality.GOOD, 3.0)
+    missing = Reading(Quantity.VOLTAGE, None, None, Quality.MISSING, 8.0)
+    assert combiner(keys)([None, current], 8.0) == (missing, current)
+    assert combiner([*keys, keys[1]])([None, current, None], 8.0) == (missing, current)
+
+
+async def test_percentages_are_averaged() -> None:
+    soc = [Point(Quantity.SOC, Table.HOLDING, address, Encoding("uint16")) for address in (0, 1)]
+    assert await read({0: 40, 1: 70}, *soc) == {(Quantity.SOC, None): 55.0}
+
+
+def test_phases_without_a_total_have_no_resolution() -> None:
+    points = tuple(by_phase(CURRENT, 0))
+    driver = RegisterDriver(Profile("x", "x", ("x",), Kind.METER, "x", points), ReadOptions())
+    assert driver.resolutions == {}
 
 
 async def test_currents_of_phases_have_no_sum() -> None:

@@ -107,6 +107,8 @@ def test_what_belongs_together_is_one_span_unless_something_stands_between() -> 
     assert together(pair, Limits(max_registers=91)) == pair
     assert together(pair, Limits(holes=frozenset({(INPUT, 50)}))) == pair
     assert together(pair, Limits(cuts=frozenset({(INPUT, 90)}))) == pair
+    three = [Span(INPUT, 0, 2), Span(INPUT, 5, 2), Span(INPUT, 90, 2)]
+    assert together(three, Limits(cuts=frozenset({(INPUT, 5)}))) == three
     assert together([Span(INPUT, 0, 2), Span(COIL, 2, 1)], Limits()) == [Span(COIL, 2, 1), Span(INPUT, 0, 2)]
 
 
@@ -132,6 +134,24 @@ def test_a_barrier_of_a_span_within_another_at_the_same_start_holds() -> None:
     assert outermost([outer, inner]) == [Span(INPUT, 5, 4, barrier=True)]
     assert plan([before, outer, inner], Limits()) == (Block(INPUT, 0, 5), Block(INPUT, 5, 4))
     assert plan([before, outer], Limits()) == (Block(INPUT, 0, 9),)
+    assert outermost([outer, Span(INPUT, 6, 2, barrier=True), Span(INPUT, 5, 2)]) == [outer], (
+        "at another start, or none"
+    )
+
+
+def test_a_span_lies_only_in_its_own_table() -> None:
+    assert Span(INPUT, 5, 2).lies_in(Span(INPUT, 0, 9))
+    assert not Span(INPUT, 5, 2).lies_in(Span(COIL, 0, 9))
+    assert Block(INPUT, 0, 9).holds(Span(INPUT, 5, 2))
+    assert not Block(INPUT, 0, 9).holds(Span(COIL, 5, 2))
+    assert not Limits(holes=frozenset({(COIL, 5)})).hole_within(INPUT, 0, 9)
+
+
+@pytest.mark.parametrize(("table", "gap"), [(INPUT, 3), (COIL, 48)])
+def test_sixteen_unused_bits_count_as_one_register(table: Table, gap: int) -> None:
+    limits = Limits(max_gap=3)
+    assert limits.can_join(Span(table, 0, 1), Span(table, 1 + gap, 1))
+    assert not limits.can_join(Span(table, 0, 1), Span(table, 2 + gap, 1))
 
 
 def test_the_limit_of_bits_is_that_of_the_device_or_of_the_protocol_whichever_is_smaller() -> None:
