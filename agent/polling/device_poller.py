@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from structlog.contextvars import STRUCTLOG_KEY_PREFIX
@@ -39,7 +39,7 @@ FLAP_S = 300.0
 class _Running:
     """A poll in progress."""
 
-    task: asyncio.Task[Any] | None
+    task: asyncio.Task[Any]
     end: float
     """The deadline, in the time of the event loop."""
     stuck: float
@@ -65,13 +65,10 @@ class DevicePoller:
         self._wanted = wanted
         self._running: dict[Device, _Running] = {}
 
-    async def poll(self, device: Device, task: asyncio.Task[Any] | None = None) -> Exception | None:
-        """Poll the device and report the result to the listener. Return the error if it did not answer, else None.
-
-        `task` is the current task, if the caller knows it.
-        """
+    async def poll(self, device: Device) -> Exception | None:
+        """Poll the device and report the result to the listener. Return the error if it did not answer, else None."""
         running = self._running[device] = _Running(
-            task or asyncio.current_task(),
+            cast("asyncio.Task[Any]", asyncio.current_task()),
             asyncio.get_running_loop().time() + LIMIT_S,
             self._clock.monotonic() + STUCK_S,
         )
@@ -83,7 +80,7 @@ class DevicePoller:
                 _DEVICE.reset(name)
                 _ADDRESS.reset(address)
         except asyncio.CancelledError:
-            if not running.ended or running.task is None or running.task.uncancel():
+            if not running.ended or running.task.uncancel():
                 raise  # another task cancelled the poll
             error: Exception = SilentError(f"the poll was not complete within {LIMIT_S:g} s")
         except DriverError as failure:
@@ -108,7 +105,7 @@ class DevicePoller:
             return
         now = asyncio.get_running_loop().time()
         for running in self._running.values():
-            if running.end <= now and not running.ended and running.task is not None:
+            if running.end <= now and not running.ended:
                 running.ended = True
                 running.task.cancel()
 

@@ -37,10 +37,10 @@ def fitted(interval_s: float, push_s: float) -> float:
 def lead_share(address: str, links: int) -> float:
     """Return the lead of a link as a share of the span of all leads: 0 (at the tick) to less than 1.
 
-    `links` is the number of links of the site.
+    `links` is the number of links of the site, at least 1.
     """
     moments = min(MOST_MOMENTS, ceil(links / LINKS_AT_ONCE))
-    return int.from_bytes(sha256(address.encode()).digest()[:8], "big") % max(1, moments) / max(1, moments)
+    return int.from_bytes(sha256(address.encode()).digest()[:8], "big") % moments / moments
 
 
 def lead_s(share: float, links: int, interval_s: float) -> float:

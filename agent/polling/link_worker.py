@@ -65,7 +65,7 @@ class LinkWorker:
         """Pass → the device that it polls: the present pass, and the earlier ones whose slow poll still continues."""
         self._pass: asyncio.Task[None] | None = None
         """The present pass; None between rounds."""
-        self._patient_until = 0.0
+        self._patient_until: float
         """When the patience with the device that is polled now ends, in the time of the event loop."""
         self._polled_urgent = False
         """Whether the last polled device was one of a higher rank that does not belong to the round."""
@@ -172,7 +172,7 @@ class LinkWorker:
                 if len(self.devices) != 1:
                     await self._round(group)
                     continue
-                device = self.devices[0]  # there is no other device that it could delay
+                (device,) = self.devices  # there is no other device that it could delay
                 if device not in self._waiting:
                     # The device does not wait. For example, it became due while it was polled. Or a reload removed the
                     # other devices, and an earlier pass still polls this one.
@@ -181,7 +181,7 @@ class LinkWorker:
                 if device.health.failures and device.health.due > (now := self._clock.monotonic()):
                     self._missed(device, now)
                 else:
-                    await self._device_poller.poll(device, self._task)
+                    await self._device_poller.poll(device)
                 self._close(device)
 
     def _missed(self, device: Device, now: float) -> None:
@@ -226,7 +226,7 @@ class LinkWorker:
         self._patient_until = loop.time() + step_s  # until the pass sets it for its first device
         while not this_pass.done() and (left_s := self._patient_until - loop.time()) > 0:
             await asyncio.wait({this_pass}, timeout=min(left_s, step_s))
-        if not this_pass.done() and (device := self._polling.get(this_pass)):
+        if device := self._polling.get(this_pass):  # None if the pass has ended
             device.health.slow = True
 
     async def _poll_in_turn(self, order: deque[Device], down: dict[Device, None], lost: dict[Device, int]) -> None:
@@ -247,7 +247,7 @@ class LinkWorker:
                     continue
                 device.health.slow = False
                 self._patient_until = loop.time() + device.patience_s
-                error = await self._device_poller.poll(device, this_pass)
+                error = await self._device_poller.poll(device)
                 self._close(device)
                 if self._pass is not this_pass:
                     return

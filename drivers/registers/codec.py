@@ -258,8 +258,8 @@ def _guarded(encoding: Encoding, convert: Callable[[Raw], Decoded]) -> Callable[
 
 
 def _divisor(scale: float) -> int:
-    """Return 1 / `scale` if this is an integer other than 1 and -1, otherwise 0."""
-    divisor = round(1 / scale) if abs(scale) < 1 else 0
+    """Return 1 / `scale` if this is an integer, otherwise 0."""
+    divisor = round(1 / scale)
     return divisor if divisor and isclose(1 / divisor, scale, rel_tol=1e-12) else 0
 
 
@@ -270,7 +270,8 @@ def _unavailable(encoding: Encoding) -> Decoded:
 
 
 def _unsigned(encoding: Encoding) -> str:
-    return {1: "H", 2: "I", 4: "Q"}[encoding.width]
+    """Return the struct format of the bits of a float, as an integer."""
+    return {2: "I", 4: "Q"}[encoding.width]
 
 
 def _patterns(encoding: Encoding) -> frozenset[int]:

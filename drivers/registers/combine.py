@@ -68,9 +68,9 @@ def _outputs(keys: Sequence[Key]) -> dict[Key, list[int]]:
     If a power or a counter has only keys with a phase, its total is added, with the slots of all its phases.
     """
     outputs = by_key(keys)
-    for (node, quantity, phase), slots in list(outputs.items()):
+    for (node, quantity, _), slots in list(outputs.items()):
         total = node, quantity, None
-        if phase is not None and total not in keys and _has_total(quantity):
+        if total not in keys and _has_total(quantity):
             outputs[total] += slots
     return outputs
 
@@ -124,7 +124,7 @@ def _combined(outputs: Sequence[_Output], parts: Sequence[Part], at: float) -> t
 
 def _own(parts: Sequence[Part], slots: list[int], phases: list[int]) -> list[Part]:
     own = [parts[slot] for slot in slots]
-    return [parts[slot] for slot in phases] if phases and own.count(None) == len(own) else own
+    return [parts[slot] for slot in phases] if own.count(None) == len(own) else own
 
 
 def _sum(key: Key, parts: Sequence[Part], at: float) -> Reading:

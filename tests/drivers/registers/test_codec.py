@@ -220,7 +220,7 @@ def encodings() -> st.SearchStrategy[Encoding]:
         st.sampled_from([*INTEGERS, "float32", "float64"]),
         word_order=ORDERS,
         scale=st.sampled_from([1.0, 0.1, -0.01, 1000.0]),
-        offset=st.sampled_from([0.0, -40.0]),
+        offset=st.sampled_from([0.0, -40]),
         magnitude=st.booleans(),
         invalid=st.sampled_from([(), (0x8000,), (0,)]),
         on_invalid=st.sampled_from(["missing", "zero"]),

@@ -45,6 +45,15 @@ async def test_a_meter_with_one_phase_has_a_total() -> None:
     assert await read({0: 7}, *by_phase(IMPORTED, 0)[:1]) == {(IMPORTED, Phase.L1): 7.0, (IMPORTED, None): 7.0}
 
 
+async def test_two_points_of_one_phase_are_added_there_and_in_the_total() -> None:
+    twice = [*by_phase(POWER, 0)[:2], replace(by_phase(POWER, 0)[0], address=2)]
+    assert await read({0: 1, 1: 2, 2: 4}, *twice) == {
+        (POWER, Phase.L1): 5.0,
+        (POWER, Phase.L2): 2.0,
+        (POWER, None): 7.0,
+    }
+
+
 async def test_a_total_power_that_the_device_does_not_have_is_the_sum_of_its_phases_and_a_counter_is_none() -> None:
     words = {0: 1, 1: 2, 2: 4, 3: 0xFFFF, 4: 0xFFFF}
     invalid = Encoding("uint16", invalid=(0xFFFF,))
