@@ -1076,6 +1076,17 @@ async def test_a_device_at_rest_reports_0(tmp_path: Path) -> None:
         assert await meter.poll() == {"active_power": 0.0, "voltage": 0.0, "frequency": "missing"}
 
 
+async def test_a_device_that_refused_everything_is_read_as_if_it_was_new(tmp_path: Path) -> None:
+    """It was starting: what it refused says nothing of it."""
+    async with device(tmp_path, WHOLE, {}) as meter:
+        for _ in range(2):
+            with pytest.raises(RefusedError):
+                await meter.poll({})
+            assert await meter.poll({0: 5, 1: 2300, 2: 5000, 3: 0, 4: 9}) == GOOD
+            assert meter.scan is not None
+            assert meter.scan.requests == 1
+
+
 async def test_a_device_that_restarts_has_nothing_whatever_it_may_lack(tmp_path: Path) -> None:
     async with device(tmp_path, point("voltage", 0) + point("frequency", 1), {0: 0, 1: 0}) as meter:
         assert await meter.poll() == {"voltage": "missing", "frequency": "missing"}
