@@ -1007,6 +1007,23 @@ async def test_the_rated_power_bounds_only_powers(tmp_path: Path) -> None:
     assert found == {"active_power": "missing", "dc_power": "invalid", "produced_energy": 30_000.0}
 
 
+@pytest.mark.parametrize(
+    ("type_", "invalid", "words"),
+    [
+        ("float32", "[-1.0]", [0xBF80, 0]),
+        ("float32", "[7, 0xBF800000]", [0xBF80, 0]),
+        ("int16", "[-1]", [0xFFFF]),
+        ("int32", "[-2147483648]", [0x8000, 0]),
+    ],
+)
+async def test_a_value_or_a_pattern_may_mean_not_available(
+    tmp_path: Path, type_: str, invalid: str, words: list[int]
+) -> None:
+    async with device(tmp_path, point("voltage", 0, type_, invalid=invalid), dict(enumerate(words))) as meter:
+        assert await meter.poll() == {"voltage": "missing"}
+        assert await meter.poll(dict.fromkeys(range(2), 0)) == {"voltage": 0.0}
+
+
 # Whole devices that are not there.
 
 WHOLE = (
@@ -1121,6 +1138,18 @@ def test_a_mark_has_an_example(tmp_path: Path, mark: str, other: list[int]) -> N
     assert identify is not None
     assert identify.matches(identify.example_words)
     assert not identify.matches(other)
+
+
+def test_a_mark_at_another_unit_id_is_no_register_of_the_device(tmp_path: Path) -> None:
+    also = 'also = [{ table = "holding", address = 9, type = "uint16", equals = [1], unit_id = 200 }]\n'
+    path = tmp_path / "acme.toml"
+    path.write_text(
+        HEAD.format(kind="meter") + point("voltage", 0) + IDENTIFY + 'type = "uint16"\nequals = [1]\n' + also
+    )
+    identify = load(path).identify
+    assert identify is not None
+    assert [mark.unit_id for mark in identify.all] == [None, 200]
+    assert [span.address for span in identify.spans] == [7]
 
 
 def test_a_profile_knows_all_registers_that_its_driver_may_read(tmp_path: Path) -> None:

@@ -529,6 +529,8 @@ COIL = '[identify]\ntable = "coil"\naddress = 0\n'
         APART + APART.replace("9", "10"),
         f"{ON.replace('int16', 'uint64')}bit = 63\n",
         f"{POINT}min = 4\nmax = 4\n",
+        f'{MODE}values = {{ "0" = "off", "1" = "on" }}\n',
+        f'{TWO}length = 2\nvalues = {{ "0" = "off", "3" = "on" }}\n',
         f"{POINT}invalid = [-32768]\n",
         f"{POINT.replace('int16', 'uint16')}invalid = [0]\n",
         f"{POINT}[defaults]\ntimeout_s = 0\nconnect_delay_s = 3600\nmax_gap = 0\nport = 1\n",
