@@ -130,7 +130,7 @@ class Mbap:
 
 def is_mbap(received: bytes) -> bool:
     """Whether the bytes begin with an MBAP header. They need not be a complete frame."""
-    return not any(received[2:4]) and int.from_bytes(received[4:6], "big") in _MBAP_LENGTHS
+    return int.from_bytes(received[2:6], "big") in _MBAP_LENGTHS  # the protocol, which is 0, and the length
 
 
 @lru_cache(maxsize=1024)

@@ -98,15 +98,18 @@ def test_an_exception_of_another_function_is_no_exception_of_the_request(
     framing: Framing, theirs: device.Framing
 ) -> None:
     with suppress(BadReplyError):
-        assert framing.accept(ReadRequest(1, Table.HOLDING, 0, 2, 9), theirs.build(device.Query(1, b"\x84\x02", 9))) is None
+        assert (
+            framing.accept(ReadRequest(1, Table.HOLDING, 0, 2, 9), theirs.build(device.Query(1, b"\x84\x02", 9)))
+            is None
+        )
 
 
 @pytest.mark.parametrize(
     ("header", "accepted"),
     [
         ("0001 0000 0001", False),
-        ("0001 0000 0002", True),
-        ("0001 0000 00FE", True),
+        ("0001 0000 0002 01", True),
+        ("0001 0000 00FE 01", True),
         ("0001 0000 00FF", False),
         ("0001 0000 0106", False),
         ("0001 0100 0006", False),

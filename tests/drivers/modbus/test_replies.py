@@ -138,7 +138,8 @@ async def test_says_after_the_timeout_what_came(faults: Faults, error: type[Exce
 
 @pytest.mark.simulated_time
 @pytest.mark.parametrize(
-    ("count", "message"), [(2048, "no valid reply within 1 s, only other bytes"), (2049, "the received bytes are not Modbus")]
+    ("count", "message"),
+    [(2048, "no valid reply within 1 s, only other bytes"), (2049, "the received bytes are not Modbus")],
 )
 async def test_more_than_2048_bytes_are_not_waited_for(count: int, message: str) -> None:
     async with FaultServer(REGISTERS, transport="rtu_over_tcp") as server:
