@@ -135,8 +135,8 @@ class Link:
         until = max(self._not_before, self._last_end + gap_s, self._late_until.get(unit_id, 0.0))
         await asyncio.sleep(until - asyncio.get_running_loop().time())
         if unit_id in self._late_until:
-            # If the event loop was blocked, the late reply may have arrived and still be unread. The event loop reads it
-            # in this pass, and continues here in the next one.
+            # If the event loop was blocked, the late reply may have arrived and still be unread. The event loop reads
+            # it in this pass, and continues here in the next one.
             await asyncio.sleep(0)
             del self._late_until[unit_id]
         self._require_open()
