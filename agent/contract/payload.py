@@ -20,7 +20,11 @@ _FIELDS = {
     NodeType.STORAGE: frozenset({Quantity.ENERGY_STORED, Quantity.ENERGY_CAPACITY}),
 }
 
-_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_JSON = json.JSONEncoder(
+    separators=(",", ":"),
+    ensure_ascii=False,
+    allow_nan=False,
+)
 
 
 @dataclass(frozen=True, slots=True)

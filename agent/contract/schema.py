@@ -237,10 +237,7 @@ def _errors(message: dict[str, Any]) -> list[tuple[str, str, str]]:
     try:
         _adapter(message_name(message)).validate_python(message)
     except ValidationError as error:
-        return [
-            (".".join(str(step) for step in item["loc"]), item["type"], item["msg"])
-            for item in error.errors()
-        ]
+        return [(".".join(str(step) for step in item["loc"]), item["type"], item["msg"]) for item in error.errors()]
     return []
 
 

@@ -88,7 +88,7 @@ class BacklogWorker:
         if wait_s > 0:
             return wait_s
         if not self._attempts.live_went and now < self._live_wait_until:
-            return min(_IDLE_S, self._live_wait_until - now)  # the endpoint must get a live message first
+            return _IDLE_S  # the endpoint must get a live message first
         if self._stats.state is not State.WELL and self._live_open():
             return _IDLE_S  # a live message tries the endpoint first
         if self._read:

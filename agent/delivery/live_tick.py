@@ -18,11 +18,11 @@ _SHARE = 0.25
 
 
 def attempts_needed(messages: int, round_trip_s: float, interval_s: float, most: int) -> int:
-    """Return how many parallel attempts send `messages` within `_SHARE` of `interval_s`; at least 1, at most `most`.
+    """Return how many parallel attempts send `messages` within `_SHARE` of `interval_s`; at most `most`.
 
-    An attempt takes `round_trip_s` seconds.
+    An attempt takes `round_trip_s` seconds; 0 if that is not known, and then the result is 0.
     """
-    return max(1, min(most, messages, ceil(messages * round_trip_s / (_SHARE * interval_s))))
+    return min(most, messages, ceil(messages * round_trip_s / (_SHARE * interval_s)))
 
 
 @dataclass(slots=True, eq=False)

@@ -3,8 +3,7 @@
 - `Delivered` acknowledges the message. The message leaves the queue.
 - `Refused` is about this message alone. The message is tried a few more times, then it becomes a dead letter.
 - `Retry` and `Misconfigured` are about the endpoint. The message stays in the queue with the same bytes.
-- `Stopped` means that no attempt was made: the sender stops, there is a newer tick, the message already has an attempt
-  in progress, or the message does not wait any more.
+- `Stopped` means that no attempt was made: the sender stops, or the message already has an attempt in progress.
 
 `label` is the public name of an outcome in metrics, status and `DeliveryStats.recent`. `kind` is a more exact name, for
 the counters of failures.

@@ -11,7 +11,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 from agent.delivery.attempt import Attempts
 from agent.delivery.circuit_breaker import CircuitBreaker
 from agent.delivery.live_tick import LiveTick, attempts_needed
-from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry, Stopped
+from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, Retry
 from agent.delivery.queue import DeliveryQueue
 from agent.delivery.stats import DeliveryStats, State
 from agent.outbox import Record
@@ -49,11 +49,11 @@ class RetryLink:
         self._round_trip_s = 0.0
         """Mean seconds of the last delivered attempts, including the calls to the queue; 0 before the first one."""
 
-    async def send(self, record: Record, tick: LiveTick) -> Outcome:
-        """Send the message until it is delivered or parked. Return the last outcome.
+    async def send(self, record: Record, tick: LiveTick) -> None:
+        """Send the message until it is delivered or parked.
 
-        The outcome is `Stopped` if a newer tick or the end of the agent ended the retries. It is also `Stopped` if the
-        message was delivered, parked or deleted between two attempts, or if the backlog worker is sending it.
+        Also end if a newer tick or the end of the agent ends the retries, if the message was delivered, parked or
+        deleted between two attempts, or if the backlog worker is sending it.
         """
 
         async def sleep(seconds: float) -> None:
@@ -63,23 +63,22 @@ class RetryLink:
             self._widen(tick)
         retrying = AsyncRetrying(sleep=sleep, wait=_again_s, retry=retry_if_result(_may_be_repeated))
         try:
-            outcome: Outcome = await retrying(self._in_turn, record, tick)
+            await retrying(self._in_turn, record, tick)
         finally:
             tick.open -= 1
             # `retrying` refers to its actions, and the actions refer to `retrying`. Without this line, the message
             # stays in memory until the garbage collector runs.
             retrying.iter_state.actions.clear()
-        return outcome
 
-    async def _in_turn(self, record: Record, tick: LiveTick) -> Outcome:
+    async def _in_turn(self, record: Record, tick: LiveTick) -> Outcome | None:
         """Wait until fewer than `tick.width` attempts run and the breaker admits the message. Then make one attempt.
 
-        Return its outcome. Return `Stopped` if the tick is over, or if the message does not wait any more.
+        Return its outcome; None if the tick is over, or if the message does not wait any more.
         """
         async with tick.turns:
             while True:
                 if tick.over.is_set():
-                    return Stopped()
+                    return None
                 began = self._clock.monotonic()
                 wait_s = tick.retry_at - began
                 if wait_s <= 0:
@@ -90,7 +89,7 @@ class RetryLink:
             if record.seq in tick.tried:
                 now = await self._queue.get(record.seq)
                 if now is None or now.parked is not None:
-                    return Stopped()  # the backlog worker delivered or parked it, or it was deleted
+                    return None  # the backlog worker delivered or parked it, or it was deleted
                 record = now
             tick.tried.add(record.seq)
             outcome = await self._attempts.send(record, live=True)
@@ -106,11 +105,11 @@ class RetryLink:
 
     def _widen(self, tick: LiveTick) -> None:
         """While the endpoint is well, allow as many parallel attempts as the tick needs."""
-        if self._round_trip_s and self._stats.state is State.WELL:
+        if self._stats.state is State.WELL:
             tick.widen(attempts_needed(len(tick.offered), self._round_trip_s, self._interval_s, self._connections))
 
 
-def _may_be_repeated(outcome: Outcome) -> bool:
+def _may_be_repeated(outcome: Outcome | None) -> bool:
     if isinstance(outcome, Refused):
         return outcome.again_s is not None
     return isinstance(outcome, Retry | Misconfigured)

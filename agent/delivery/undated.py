@@ -88,8 +88,8 @@ class Undated:
         """End `run`."""
         self._stop.set()
 
-    async def _date_all(self) -> bool:
-        """Date all undated messages. Return whether there were any."""
+    async def _date_all(self) -> int:
+        """Date all undated messages. Return their number."""
         messages = 0
         after = 0
         while records := await self._queue.undated(after):
@@ -99,7 +99,7 @@ class Undated:
             after = records[-1].seq
         if messages:
             log.info("messages_dated", clock=_iso(self._clock.time()), messages=messages)
-        return messages > 0
+        return messages
 
     def _dated(self, record: Record, now: Now) -> Record:
         result = dated(record, now, with_time)

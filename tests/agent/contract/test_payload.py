@@ -69,7 +69,8 @@ def test_a_register_with_the_name_of_a_field_is_sent_only_as_this_field() -> Non
     meter = Node("m", NodeType.GRID, Kind.METER)
     totals = aggregator(battery, meter)
     totals.observe([battery], scan(1000.0, soc=50.0, energy_capacity=0.0), WALL)
-    totals.observe([meter], scan(1000.0, active_power=5.0, today_imported_energy=700.0), None)
+    daily = {"today_imported_energy": 700.0, "today_exported_energy": 300.0}
+    totals.observe([meter], scan(1000.0, active_power=5.0, **daily), None)
     options = PayloadOptions("S", levels=("device",), device_format="snapshot", device_fields="all")
     (message,) = bodies(totals.close(1000.0, WALL), options)
     nodes = json.loads(message)["nodes"]
@@ -118,23 +119,6 @@ def test_quality_has_the_same_form_at_both_levels() -> None:
     assert {name: node["quality"] for name, node in json.loads(snapshot)["nodes"].items()} == of_nodes
 
 
-def test_a_battery_with_no_usable_capacity_has_no_energy_of_the_contract() -> None:
-    """The register of its energy has the name of the field, and is not sent in its place."""
-    battery = Node("b", NodeType.STORAGE, Kind.BATTERY)
-    meter = Node("m", NodeType.GRID, Kind.METER)
-    totals = aggregator(battery, meter)
-    totals.observe([battery], scan(1000.0, energy_stored=5000.0, energy_capacity=0.0, charged_energy=7.0), WALL)
-    totals.observe([meter], scan(1000.0, today_imported_energy=700.0, today_exported_energy=300.0), None)
-    options = PayloadOptions("S", levels=("device",), device_format="snapshot", device_fields="all")
-    summary = totals.close(1000.0, WALL)
-    (message,) = bodies(summary, options)
-    nodes = json.loads(message)["nodes"]
-    fields = {result.summary.node.node_id: result.fields for result in summary.nodes}
-    of_fields = {"energy_stored_Wh", "energy_capacity_Wh", "today_imported_energy_Wh", "today_exported_energy_Wh"}
-    for node_id, group in (("b", "storage"), ("m", "grid")):
-        assert of_fields & nodes[node_id][group].keys() == of_fields & fields[node_id].keys()
-
-
 def test_an_age_below_a_second_is_sent_as_it_is() -> None:
     totals = aggregator(PV1)
     totals.observe([PV1], scan(999.75, active_power=1.0), WALL)
@@ -151,7 +135,8 @@ def test_limits_are_sent_only_with_a_grid_meter(metered: bool) -> None:
     meter = Node("m", NodeType.GRID, Kind.METER)
     totals = aggregator(*([meter] if metered else []), PV1)
     summary = totals.close(1000.0, WALL)
-    for limits in ({}, {"import_limit_W": 5000.0, "export_limit_W": 1000.5}):
+    both: list[dict[str, Any]] = [{}, {"import_limit_W": 5000.0, "export_limit_W": 1000.5}]
+    for limits in both:
         types, *nodes = map(
             json.loads, bodies(summary, PayloadOptions("S", levels=("device_type", "device"), **limits))
         )

@@ -186,8 +186,9 @@ async def test_a_delivery_ends_the_pause_for_the_next_start_too(lives: Lives) ->
             hangs.set()
             await server.until(lambda: made.kinds == ["Retry", "Delivered"])
         async with lives.start() as made:
-            await answered(made, b"3")
-            assert made.kinds == ["Delivered"]
+            await made.submit(b"3")
+            await asyncio.sleep(5)
+            assert made.kinds[:1] == ["Delivered"]
 
 
 @pytest.mark.parametrize("changes", [{"gzip": True}, {"token": "another-token-of-this-site"}], ids=["format", "token"])

@@ -25,7 +25,7 @@ from agent.outbox.queue import Outbox
 from agent.outbox.record import Record
 from tests.agent.delivery.test_circuit_breaker import Highest
 from tests.faults.http import Exchange, HttpFaults, answer
-from tests.support.delivery import at_work, sending
+from tests.support.delivery import FastClock, at_work, sending
 from tests.support.simulated_clock import DrivenClock
 
 URL = "https://telemetry.example.com/v1"
@@ -64,6 +64,33 @@ async def test_a_delivered_live_message_costs_a_put_and_an_ack(tmp_path: Path) -
             await server.until(lambda: counting.calls["ack"] == 1)
             await asyncio.sleep(QUIET_S)
             assert counting.calls == {"put": 1, "ack": 1}
+
+
+@pytest.mark.simulated_time
+async def test_a_queue_is_read_every_30_seconds_and_every_second_while_a_message_waits(tmp_path: Path) -> None:
+    """A command may put a dead letter back."""
+    retry = {"initial_s": 1000, "max_s": 1000, "dead_letter_after": 2}
+    async with HttpFaults(answer(200)) as server, sending(tmp_path, server.url(), retry=retry) as made:
+        counting = CountingOutbox(made.outbox)
+        made.sender._queue._outbox = counting  # type: ignore[assignment]  # has all its methods
+        made.sender._breaker.backoff.dice = Highest()
+        await asyncio.sleep(3)
+        assert counting.calls == {"note": 1, "undated": 1, "counts": 2, "backlog": 1}
+        await asyncio.sleep(300)
+        assert counting.calls == {"note": 1, "undated": 1, "counts": 12, "backlog": 11}
+        server.script.append(answer(422))
+        await made.submit(b"refused")
+        await made.submit(b"newer")
+        await asyncio.sleep(5)
+        assert sorted(made.kinds) == ["Delivered", "Refused"]
+        counting.calls.clear()
+        await asyncio.sleep(100)
+        assert 99 <= counting.calls["backlog"] <= 101
+        (record,) = made.outbox.backlog(1e12, limit=9)
+        made.outbox.update(replace(record, next_try=0.0))
+        await asyncio.sleep(2)
+        assert made.waiting == 0
+    assert "messages_dated" not in {each["event"] for each in made.logs}
 
 
 @contextlib.contextmanager
@@ -178,6 +205,81 @@ async def test_the_others_of_a_tick_wait_while_the_endpoint_fails(tmp_path: Path
         await asyncio.sleep(QUIET_S)
         assert made.kinds == ["Retry"]
         assert made.waiting == 3
+
+
+@pytest.mark.simulated_time
+async def test_as_many_attempts_at_once_as_the_mean_round_trip_needs(tmp_path: Path) -> None:
+    """A quarter of the interval is a second, so that 10 messages need 10 times the mean round trip at once."""
+    here = most = 0
+    took_s = 0.0
+    at: list[float] = []
+
+    async def behave(exchange: Exchange) -> None:
+        nonlocal here, most
+        await exchange.accept()
+        here += 1
+        most = max(most, here)
+        at.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(took_s)
+        here -= 1
+        await exchange.answer(200)
+
+    async with (
+        HttpFaults(behave) as server,
+        sending(tmp_path, server.url(), clock=FastClock(1.0), interval_s=4, connections=10) as made,
+    ):
+        for took_s, messages, at_once in (  # noqa: B007 - `behave` takes `took_s` seconds
+            (0.15, 1, 1),
+            (0.15, 10, 2),  # 0.15 s
+            (1.15, 1, 1),  # now 0.35 s
+            (0.35, 10, 4),
+        ):
+            most = 0
+            before = len(made.outcomes)
+            await made.submit(*[b"x"] * messages)
+            await asyncio.sleep(3.0)
+            assert len(made.outcomes) == before + messages
+            assert most == at_once
+        made.sender.stats.state = State.FAILING
+        at.clear()
+        await made.submit(b"x", b"x")
+        await asyncio.sleep(3.0)
+        assert at[1] - at[0] >= 0.35, "the first one shows whether the endpoint is well"
+
+
+@pytest.mark.simulated_time
+async def test_a_misconfigured_endpoint_is_tried_again_when_the_breaker_allows_it(tmp_path: Path) -> None:
+    async with HttpFaults(answer(200)) as server:
+        server.script.append(answer(401))
+        async with sending(tmp_path, server.url(), clock=FastClock(1.0)) as made:
+            await made.submit(b"1")
+            await asyncio.sleep(0.5)  # the maximum of the delays is 0.02 s
+            assert made.kinds == ["Misconfigured", "Delivered"]
+
+
+async def test_a_message_that_the_live_worker_does_not_take_is_stuck(tmp_path: Path) -> None:
+    clock = DrivenClock()
+    async with sending(tmp_path, URL, clock=clock, run=False, timeout_s=30) as made:
+        watchdog = made.sender._watchdog
+        await made.submit(b"1")
+        clock.jump(149.0)
+        await made.submit(b"2")
+        assert watchdog.overdue() == []
+        clock.jump(2.0)
+        assert watchdog.overdue() == ["live push"]
+        await made.sender.stop(0)
+        assert watchdog.overdue() == []
+
+
+async def test_a_message_that_waits_for_its_next_try_is_not_stuck(tmp_path: Path) -> None:
+    clock = DrivenClock()
+    retry = {"initial_s": 1000, "max_s": 1000}
+    async with HttpFaults(answer(503)) as server, sending(tmp_path, server.url(), clock=clock, retry=retry) as made:
+        made.sender._breaker.backoff.dice = Highest()
+        await made.submit(b"1")
+        await server.until(lambda: made.kinds == ["Retry"])
+        clock.jump(500.0)
+        assert made.sender._watchdog.overdue() == []
 
 
 @pytest.mark.simulated_time
@@ -500,7 +602,7 @@ def test_what_each_outcome_means_for_the_endpoint() -> None:
     assert stats.accepted
     stats.behind = "the endpoint takes 1 messages/s, the site makes 2"
     stats.forget_endpoint()
-    assert (stats.accepted, stats.behind) == (False, None)
+    assert [stats.accepted, stats.behind] == [False, None]
     assert (stats.state, stats.failing_since, stats.last_failure, stats.attempts) == (State.WELL, None, None, 9)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,71 @@ async def test_the_newest_message_goes_first_after_a_start(tmp_path: Path) -> No
         await made.submit(b"live")
         await made.all_delivered()
     assert [each.body for each in server.accepted] == [b"live", *(b"old %d" % each for each in range(5))]
+
+
+@pytest.mark.parametrize(("number", "gap_s"), [(4, 0.5), (20, 0.001)])
+async def test_the_backlog_follows_the_first_live_message_within_a_second_at_its_rate(
+    tmp_path: Path, number: int, gap_s: float
+) -> None:
+    put_old(tmp_path, number)
+    loop = asyncio.get_running_loop()
+    at: list[float] = []
+
+    async def behave(exchange: Exchange) -> None:
+        at.append(loop.time())
+        await exchange.accept()
+        await exchange.answer(200)
+
+    async with (
+        HttpFaults(behave) as server,
+        sending(tmp_path, server.url(), clock=FastClock(1.0), rate_per_s=1 / gap_s, interval_s=INTERVAL_S) as made,
+    ):
+        begun = loop.time()
+        await made.submit(b"live")
+        await asyncio.sleep(2 + number * gap_s)
+    assert [each.body for each in server.accepted] == [b"live", *(b"old %d" % each for each in range(number))]
+    assert at[0] - begun < 0.1
+    assert at[1] - begun == pytest.approx(1.0, abs=0.1)
+    assert [later - earlier for earlier, later in pairwise(at[2:])] == pytest.approx([gap_s] * (number - 2), abs=0.05)
+
+
+async def test_a_refused_message_of_the_backlog_is_tried_again_before_newer_ones(tmp_path: Path) -> None:
+    put_old(tmp_path, 3)
+    retry = {"initial_s": 0.1, "max_s": 0.1}
+    async with HttpFaults(answer(200)) as server:
+        server.script.extend([answer(200), answer(422)])
+        async with sending(tmp_path, server.url(), clock=FastClock(1.0), rate_per_s=0.5, retry=retry) as made:
+            await made.submit(b"live")
+            await asyncio.sleep(20)
+    assert [each.body for each in server.accepted] == [b"live", b"old 0", b"old 0", b"old 1", b"old 2"]
+
+
+async def test_a_message_that_a_command_deletes_before_its_turn_is_not_sent(tmp_path: Path) -> None:
+    put_old(tmp_path, 3)
+    async with (
+        HttpFaults(answer(200)) as server,
+        sending(tmp_path, server.url(), clock=FastClock(1.0), rate_per_s=0.1) as made,
+    ):
+        await asyncio.sleep(3)
+        await made.submit(b"live")
+        await asyncio.sleep(2)
+        (one, _) = made.outbox.backlog(1e12, limit=9)
+        made.outbox.ack(one)
+        await asyncio.sleep(60)
+    assert {each.body for each in server.accepted} == {b"live", b"old 0", b"old 2"}
+
+
+async def test_a_live_message_that_was_refused_holds_no_backlog(tmp_path: Path) -> None:
+    """Neither older messages, nor itself when it has become one."""
+    put_old(tmp_path, 3)
+    retry = {"initial_s": 1000, "max_s": 1000}
+    async with (
+        HttpFaults(by_age(answer(200), answer(422))) as server,
+        sending(tmp_path, server.url(), clock=FastClock(1.0), retry=retry, interval_s=INTERVAL_S) as made,
+    ):
+        await made.submit(b"live")
+        await asyncio.sleep(5)
+        assert sorted(made.kinds) == ["Delivered"] * 3 + ["Refused"]
 
 
 @pytest.mark.parametrize(("interval_s", "after_s"), [(INTERVAL_S, 2 * INTERVAL_S), (3600, 300)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -23,7 +24,9 @@ from agent.config.push import PushConfig
 from agent.contract.envelope import with_time
 from agent.contract.payload import PayloadOptions, bodies
 from agent.delivery.sender import Sender
+from agent.delivery.undated import Now, dated
 from agent.outbox.queue import Outbox
+from agent.outbox.record import Record
 from agent.runtime import clock_trust
 from agent.runtime.clock_trust import ClockTrust, boot_id, kernel_synchronised
 from agent.site.builder import Site
@@ -33,6 +36,7 @@ from tests.support.delivery import at_work
 from tests.support.simulated_clock import START, DrivenClock
 
 URL = "https://telemetry.example.com/v1"
+SOME = "1970-01-01T00:00:00+00:00"
 NO_RTC = 40.0
 """Seconds since 1970 at which a controller without a battery-backed clock starts."""
 
@@ -103,6 +107,7 @@ async def test_messages_wait_for_the_clock_and_get_the_time_at_which_they_were_m
             await until(clock, lambda: outbox.counts().waiting == 0)
     assert times_of(route) == {0: int(START), 1: int(START) + 60, 2: int(START) + 120}
     assert len({call.request.headers["webhook-id"] for call in route.calls}) == 3
+    assert all(re.fullmatch(r"(1970|2025)-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", entry.get("clock", SOME)) for entry in logs)
     assert [entry["event"] for entry in logs if "clock" in entry] == ["clock_not_set", "messages_dated"]
 
 
@@ -204,6 +209,39 @@ async def test_of_an_earlier_boot_a_possible_date_stays_and_an_impossible_one_is
         ] == [(1, True)]
         assert made.stats.parked == 1
     assert times_of(route) == {2: int(START - 5000)}
+
+
+@pytest.mark.parametrize(
+    ("created", "parked"),
+    [(START, False), (START - 3600.0, False), (START + 0.001, True), (START + 86_400.0, True), (NO_RTC, True)],
+)
+def test_a_date_of_an_earlier_boot_is_possible_up_to_now(created: float, parked: bool) -> None:
+    record = Record(1, "msg_1", b"body", created, boot="boot-1", mono=5.0)
+    now = dated(record, Now("boot-2", 9.0, START), with_time)
+    assert (now.parked is not None, now.boot, now.created, now.body) == (parked, None, created, b"body")
+
+
+async def test_of_two_messages_in_the_same_boot_each_gets_its_own_date_within_seconds(
+    tmp_path: Path, respx_mock: respx.MockRouter
+) -> None:
+    """Within a second after a start without the time, and within five if the time was known before."""
+    route = respx_mock.post(URL).respond(200)
+    clock, kernel = DrivenClock(wall=NO_RTC), Kernel()
+    async with sender(tmp_path / "o.sqlite3", clock, kernel) as (made, outbox):
+        await clock.advance(0.5)
+        await made.submit([message(clock.time(), 0), message(clock.time(), 1)], clock.monotonic())
+        kernel.synchronised = True
+        clock.set_time(START)
+        await clock.advance(0.6)
+        assert not outbox.undated()
+        await until(clock, lambda: outbox.counts().waiting == 0)
+        clock.set_time(NO_RTC)
+        await made.submit([message(clock.time(), 2)], clock.monotonic())
+        clock.set_time(START + 3600)
+        await clock.advance(5.1)
+        assert not outbox.undated()
+        await until(clock, lambda: outbox.counts().waiting == 0)
+    assert times_of(route) == {0: int(START), 1: int(START), 2: int(START + 3600)}
 
 
 async def test_bytes_are_final_from_the_first_attempt_on(tmp_path: Path, respx_mock: respx.MockRouter) -> None:
