@@ -946,12 +946,14 @@ def test_a_meter_replaced_by_one_with_a_higher_counter_brings_no_energy_of_its_o
         assert ledger.best.day.basis is Basis.PARTIAL
 
 
-def test_a_ledger_of_the_file_before_goes_on() -> None:
-    row: list[object] = [1234.5, at("2026-06-01T10:00"), at("2026-06-01T09:59"), 900.0]
+@pytest.mark.parametrize("value", [1234.5, 2.0])
+def test_a_ledger_of_the_file_before_goes_on(value: float) -> None:
+    """It began with the value; now a row begins with 2, the version."""
+    row: list[object] = [value, at("2026-06-01T10:00"), at("2026-06-01T09:59"), 900.0]
     row += [["2026-06-01", at("2026-06-01T00:00"), at("2026-06-02T00:00"), 100.0, 3, 0.0], None, None, None]
     ledger = from_json(row)
     assert of_day(ledger, "2026-06-01") == DayEnergy(800, Basis.PARTIAL)
-    after = advance(ledger, 1240.5, at("2026-06-01T10:00:10"), BRUSSELS)
+    after = advance(ledger, value + 6, at("2026-06-01T10:00:10"), BRUSSELS)
     assert of_day(after, "2026-06-01") == DayEnergy(806, Basis.PARTIAL)
 
 
@@ -982,6 +984,11 @@ def test_a_ledger_of_the_present_file_is_read_by_later_releases() -> None:
         told += ledger.decided
     assert told == [("counter_reset", at("2026-06-02T00:03"), 1040, 5)]
     assert of_day(ledger, "2026-06-02") == DayEnergy(25 + 390, Basis.RESET)
+
+
+def test_a_ledger_of_a_later_version_is_not_read() -> None:
+    with pytest.raises(TypeError):
+        from_json([3, *json.loads(SAVED)[1:]])
 
 
 def test_growth_in_a_gap_beyond_what_the_device_was_seen_to_turn_over_is_an_estimate() -> None:
