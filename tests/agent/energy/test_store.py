@@ -19,7 +19,7 @@ from agent.energy.ledger import Ledger
 from agent.energy.published import Published
 from agent.energy.readings import advance
 from agent.energy.store import EnergyStore
-from agent.storage import checksum
+from agent.storage import checksum, open_for_writing
 from drivers.model import Quantity
 from tests.faults.disk import fill, mount, small_disk
 
@@ -78,10 +78,9 @@ def test_a_damaged_file_is_set_aside_at_the_start(path: Path, damage: bytes | No
 
 def test_a_database_of_another_program_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[sqlite3.Connection] = []
-    opens = energy_store.open_for_writing
 
     def opened(*args: Any, **options: Any) -> sqlite3.Connection:
-        made.append(opens(*args, **options))
+        made.append(open_for_writing(*args, **options))
         return made[-1]
 
     monkeypatch.setattr(energy_store, "open_for_writing", opened)
