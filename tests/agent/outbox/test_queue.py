@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.delivery.http_reply import MAX_RETRY_AFTER_S
+from agent.outbox import queued
 from agent.outbox.files import note_of
 from agent.outbox.queue import EXPIRE_EVERY_S, Counts, Outbox
 from tests.support.outbox import bodies_of, ids_of, opened, waiting
@@ -291,6 +292,15 @@ def test_before_the_clock_is_set_nothing_is_too_old(tmp_path: Path) -> None:
     outbox.update(replace(undated[0], body=b"dated later", created=1_699_999_990.0, boot=None))
     assert not outbox.undated()
     assert bodies_of(outbox) == [b"dated later", b"dated"]
+    outbox.close()
+
+
+@pytest.mark.parametrize(("now", "age_s"), [(1000.5, 0.5), (999.0, 0.0)])
+def test_the_age_of_the_oldest_message_is_never_negative(tmp_path: Path, now: float, age_s: float) -> None:
+    outbox = opened(tmp_path / "o.sqlite3", at=1000.0)
+    assert queued(outbox, now).oldest_s is None
+    outbox.put([b"1", b"2"])
+    assert queued(outbox, now).oldest_s == age_s
     outbox.close()
 
 
