@@ -484,6 +484,12 @@ async def test_a_battery_that_sleeps_may_have_another_place_of_separate_words(
         assert await battery.poll() == {"active_power": power, "soc": 40.0}
 
 
+async def test_a_battery_whose_separate_words_are_refused_does_not_sleep(tmp_path: Path) -> None:
+    async with device(tmp_path, SCATTERED + point("soc", 9), {625: 40_000, 9: 40}, "battery") as battery:
+        for _ in range(2):
+            assert await battery.poll() == {"active_power": "missing", "soc": 40.0}
+
+
 # Directions.
 
 BITS = """
