@@ -765,3 +765,34 @@ async def test_a_wait_for_answers_lasts_as_long_as_it_may_and_leaves_nothing_beh
     del waiting
     gc.collect()
     assert not reported
+
+
+async def test_a_device_that_was_added_by_a_reload_waits_for_those_of_a_higher_rank() -> None:
+    polled, devices, drivers = stubs(1.0, 1.0, 60.0, 5.0)
+    link = Channel()
+    drivers[0].answer.clear()
+    async with polling({link: devices[:3]}, SteppedClock(), Notes()) as poller:  # type: ignore[dict-item]
+        first = poller.request()
+        await drivers[0].asked.wait()
+        await poller.replace([Connection(link, tuple(devices))])
+        again = poller.request()
+        drivers[0].answer.set()
+        await asyncio.gather(*first, *again)
+    assert polled == ["A", "B", "D", "C"]
+
+
+async def test_when_a_link_comes_back_a_device_that_is_still_being_probed_is_not_probed_again() -> None:
+    polled, devices, drivers = stubs(1.0, 1.0, 1.0)
+    clock, silent = SteppedClock(), SilentError("no answer")
+    devices[0].patience_s, drivers[0].error = 0.05, silent
+    drivers[0].answer.clear()
+    for each in devices:
+        each.health.failed(silent, clock.now)
+    async with polling({Channel(): devices}, clock, Notes()) as poller:  # type: ignore[dict-item]
+        clock.now += BACKOFF_FIRST_S
+        answers = poller.request()
+        await drivers[2].asked.wait()
+        await settled()
+        drivers[0].answer.set()
+        await asyncio.gather(*answers)
+    assert polled == ["A", "B", "C"]
