@@ -47,9 +47,6 @@ class NetworkBackend(httpcore.AsyncNetworkBackend):
         STARTED.set(STARTED.get() + 1)
         return BoundedStream(await self._connected(host, port, timeout, local_address, socket_options))
 
-    async def sleep(self, seconds: float) -> None:
-        await self._asyncio.sleep(seconds)
-
     async def _connected(
         self, host: str, port: int, timeout: float | None, local_address: str | None, socket_options: Any
     ) -> httpcore.AsyncNetworkStream:

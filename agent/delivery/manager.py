@@ -217,7 +217,6 @@ class Deliveries:
             known = before.pop(push.name, None) or before.pop(push.formerly or "", None)
             if known is not None:
                 kept[push.name] = known
-        self._all = {**kept, **before}
         await asyncio.gather(*(_removed(each) for each in before.values()))
         self._files = await asyncio.to_thread(queue_files, config.outbox.path, config.push)
         await asyncio.to_thread(self._files.save_owner)

@@ -120,12 +120,12 @@ class OutcomeHandler:
         now, since = self._clock.monotonic(), self.stats.failing_since
         if not self.stats.accepted:
             log.info("first_delivery", message=record.id, url=self._config.shown_url, status=outcome.status)
-        changed = self.stats.count(record, outcome, now=now, at=self._clock.time())
+        self.stats.count(record, outcome, now=now, at=self._clock.time())
         self._count_late(*self._rate.confirmed())
         self._breaker.delivered(live=live)
         self._memory.pause_ended()
         self._told.clear()
-        if changed and since is not None:
+        if since is not None:
             log.info("push_recovered", after_s=round(now - since, 1), backlog=self._queue.waiting)
             self._slot.begin(max(now, self._breaker.backlog_at()), self._queue.waiting)
             self._slot.changed.set()
@@ -186,9 +186,10 @@ class OutcomeHandler:
             self.stats.parked += 1
             log.warning("message_parked", id=record.id, reason=outcome.reason, refusals=refusals)
             return outcome
-        outcome = replace(outcome, again_s=self._breaker.backoff.delay(refusals))
+        again_s = self._breaker.backoff.delay(refusals)
+        outcome = replace(outcome, again_s=again_s)
         self._count(record, outcome)
-        await self._tried(record, outcome.again_s or 0.0, refusals=refusals)
+        await self._tried(record, again_s, refusals=refusals)
         (log.warning if refusals == 1 else log.debug)("message_refused", id=record.id, reason=outcome.reason)
         return outcome
 
