@@ -67,6 +67,7 @@ async def test_the_refusals_before_a_restart_count_for_the_verdict_on_the_schema
             await answered(made, b"3")
             assert made.sender.stats.state is State.MISCONFIGURED
             assert made.outbox.counts().parked == 0, "the dead letters before the restarts wait again"
+            assert made.sender.stats.parked == 0
             assert made.waiting == 3
         server.behaviour = answer(200)
         async with lives.start() as made:
@@ -129,6 +130,21 @@ async def test_a_pause_asked_of_a_live_message_continues(lives: Lives) -> None:
         async with lives.start() as made:
             await asyncio.sleep(1)
             assert "pause_continues" not in {each["event"] for each in made.logs}
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_a_pause_ends_when_the_endpoint_accepts_nothing_of_the_newest_tick(lives: Lives, live: bool) -> None:
+    """As the answers to two messages that were sent side by side."""
+    async with lives.server as server:
+        server.script.append(answer(429, retry_after="1800"))
+        server.behaviour = answer(403)
+        async with lives.start() as made:
+            one, two = made.outbox.put([b"1", b"2"])
+            await made.sender._attempts.send(one, live=True)
+            await made.sender._attempts.send(two, live=live)
+        async with lives.start() as made:
+            await asyncio.sleep(1)
+            assert ("pause_continues" in {each["event"] for each in made.logs}) is not live
 
 
 async def test_a_pause_asked_of_an_old_message_leaves_probes(lives: Lives) -> None:
@@ -279,7 +295,7 @@ def test_the_key_of_a_note_contains_no_secret() -> None:
     def key(**changes: Any) -> str:
         return fingerprint(PushConfig(**{"url": "https://example.com/v1", "token": "t" * 20} | changes), "agent/1")
 
-    assert key() == key(token="u" * 20) == key(url="https://example.com/v1?key=secret")
+    assert key() == key(token="u" * 20) == key(token=None) == key(url="https://example.com/v1?key=secret")
     assert key() == key(name="desk") == key(formerly="trader") == key(proxy_url="http://user:secret@proxy.test")
     assert len({key(), key(url="https://example.org/v1"), key(interval_s=30)}) == 3
     config = PushConfig(url="https://example.com/v1", retry={"max_s": 60}, node_ids={"a": "b"})

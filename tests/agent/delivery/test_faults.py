@@ -194,16 +194,16 @@ async def test_a_body_without_end_is_read_for_five_seconds_though_the_time_of_th
         assert loop.time() - began == pytest.approx(5.0, abs=0.5)
 
 
-@pytest.mark.parametrize(("chunks", "connections"), [(13, 1), (14, 3)])
-async def test_an_answer_of_more_than_256_kib_ends_its_connection(
-    tmp_path: Path, chunks: int, connections: int
-) -> None:
+@pytest.mark.parametrize(("more", "connections"), [(0, 1), (1, 3)])
+async def test_an_answer_of_more_than_256_kib_ends_its_connection(tmp_path: Path, more: int, connections: int) -> None:
     """Its body is short: nearly all of the bytes are chunk extensions."""
+    data = http.head(200, transfer_encoding="chunked") + (b"1;" + b"x" * 20_000 + b"\r\nx\r\n") * 13
+    begin, end = b"1;", b"\r\nx\r\n0\r\n\r\n"
+    data += begin + b"x" * (256 * 1024 + more - len(data) - len(begin) - len(end)) + end
 
     async def behave(exchange: Exchange) -> None:
         await exchange.accept()
-        await exchange.send(http.head(200, transfer_encoding="chunked"))
-        await exchange.send((b"1;" + b"x" * 20_000 + b"\r\nx\r\n") * chunks + b"0\r\n\r\n")
+        await exchange.send(data)
 
     async with HttpFaults(behave) as server, sending(tmp_path, server.url(), run=False) as made:
         for _ in range(3):
@@ -274,6 +274,20 @@ async def test_interim_answers_of_16_kib_are_none_too_long(tmp_path: Path, size:
     async with HttpFaults(behave) as server, sending(tmp_path, server.url(), run=False) as made:
         for _ in range(2):
             assert isinstance(await made.attempt(BODY), Delivered) is delivered
+
+
+@pytest.mark.simulated_time
+async def test_a_body_that_looks_like_interim_answers_is_none(tmp_path: Path) -> None:
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        await exchange.send(http.head(200, content_length=str(40 * len(INTERIM["100"]))))
+        await asyncio.sleep(1.0)
+        await exchange.send(INTERIM["100"] * 40)
+
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), run=False) as made:
+        for _ in range(2):
+            assert await made.attempt(BODY) == Delivered(200)
+    assert server.connections == 1
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -382,7 +396,7 @@ async def test_a_date_in_retry_after_is_a_time_of_the_endpoint(
     """Or of this clock, if the endpoint does not tell its own."""
     clock = DrivenClock(wall=1_700_000_000.0)  # 22:13:20
     async with (
-        HttpFaults(answer(503, **headers)) as server,
+        HttpFaults(answer(503, b"", **headers)) as server,
         sending(tmp_path, server.url(), run=False, clock=clock) as made,
     ):
         assert await made.attempt(BODY) == Retry("HTTP 503", "http_503", after_s)
@@ -446,6 +460,18 @@ async def test_a_connection_closed_while_it_was_idle_costs_no_attempt(tmp_path: 
             await server.until(lambda number=number: len(server.accepted) == number + 1)  # type: ignore[misc]
         assert made.kinds == ["Delivered"] * 3
     assert [request.headers["x-telemetry-attempt"] for request in server.accepted] == ["0"] * 3
+
+
+async def test_a_connection_that_the_endpoint_has_ended_gets_no_message(tmp_path: Path) -> None:
+    async def behave(exchange: Exchange) -> None:
+        await exchange.accept()
+        await exchange.answer(200)
+        exchange.writer.write_eof()
+
+    async with HttpFaults(behave) as server, sending(tmp_path, server.url(), run=False) as made:
+        for _ in range(2):
+            assert await made.attempt(BODY) == Delivered(200)
+    assert [request.connection for request in server.requests] == [1, 2]
 
 
 @pytest.mark.parametrize("fault", [http.reset_before_body(), http.reset_after_body(), http.close_after_body()])

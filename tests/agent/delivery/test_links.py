@@ -454,6 +454,14 @@ async def test_a_message_has_one_attempt_at_a_time_and_none_after_the_stop(tmp_p
     assert len(server.requests) == 1
 
 
+async def test_each_message_says_how_many_wait_behind_it(tmp_path: Path) -> None:
+    async with HttpFaults(answer(200)) as server, sending(tmp_path, server.url(), run=False) as made:
+        await made.submit(b"1", b"2", b"3")
+        for record in made.outbox.live():
+            await made.sender._attempts.send(record, live=True)
+    assert [each.headers["x-telemetry-backlog"] for each in server.accepted] == ["2", "1", "0"]
+
+
 async def test_a_sender_that_is_closed_leaves_no_thread(tmp_path: Path) -> None:
     before = {*threading.enumerate()}
     async with HttpFaults(answer(200)) as server, sending(tmp_path, server.url()) as made:
