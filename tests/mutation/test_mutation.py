@@ -195,12 +195,11 @@ def test_a_place_behind_a_letter_of_two_bytes() -> None:
     assert change.apply("x = 'ä ö', a == b".encode()).decode() == "x = 'ä ö', (a != b)"
 
 
-@pytest.mark.parametrize("entry", no_change(), ids=lambda entry: f"{entry['path']} {entry['old']}")
-def test_what_is_left_out_still_exists(entry: dict[str, str]) -> None:
-    source = (ROOT / entry["path"]).read_bytes()
+@pytest.mark.parametrize("path", sorted({entry["path"] for entry in no_change()}))
+def test_what_is_left_out_still_exists(path: str) -> None:
+    source = (ROOT / path).read_bytes()
     lines = source.decode().splitlines()
-    assert any(
-        (change.old, change.new, lines[change.line - 1].strip()) == (entry["old"], entry["new"], entry["line"])
-        for change in changes(entry["path"], source)
-    )
-    assert entry["reason"]
+    found = {(change.old, change.new, lines[change.line - 1].strip()) for change in changes(path, source)}
+    entries = [entry for entry in no_change() if entry["path"] == path]
+    assert [entry for entry in entries if (entry["old"], entry["new"], entry["line"]) not in found] == []
+    assert all(entry["reason"] for entry in entries)
