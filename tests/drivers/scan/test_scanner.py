@@ -103,6 +103,7 @@ class BusyGateway(asyncio.Protocol):
         loop.call_at(self.free_at, self.transport.write, reply)  # type: ignore[union-attr]
 
 
+@pytest.mark.simulated_time
 async def test_a_gateway_that_is_deaf_while_it_waits_for_a_dead_unit_loses_none() -> None:
     listener = await asyncio.get_running_loop().create_server(BusyGateway, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
