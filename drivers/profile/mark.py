@@ -75,7 +75,7 @@ class Mark:
         return _test(self._raw if self.equals else self.encoding, self.equals)(words)
 
     def moved(self, distance: int) -> Mark:
-        """Return the mark with all addresses increased by `distance`, for a channel or a repeated block."""
+        """Return the mark with all addresses increased by `distance`: that of another channel or repeated block."""
         also = tuple(mark.moved(distance) for mark in self.also)
         return replace(self, address=self.address + distance, also=also)
 

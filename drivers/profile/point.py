@@ -20,7 +20,7 @@ from drivers.registers.read_plan import Span
 # added; percentages are averaged.
 _ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A, Unit.PERCENT})
 
-# Keys that a fallback cannot have, because they describe the quantity and not the registers.
+# Keys that a fallback cannot have: they apply to the point together with its fallbacks.
 _POINT_ONLY_KEYS = frozenset({"quantity", "phase", "node", "optional", "confirmed", "repeat", "fallback"})
 # The keys of marks. A fallback does not inherit them, because they belong to the registers of its point.
 _MARK_KEYS = frozenset({"valid", "negative", "positive"})
@@ -44,14 +44,16 @@ class Point:
     addresses: tuple[int, ...] = ()
     """The address of each word, in the word order, if the words are at separate addresses."""
     optional: bool = False
-    """Whether some devices of the family do not have the point. A sum then omits it; a single gauge has no reading."""
+    """Whether some devices of the family do not have the point. If a device does not have it, the sum of the points
+    with the same key omits it. If a device has none of the points of a gauge, the gauge has no reading. The docstring
+    of `drivers.profile.evaluation` has the exceptions."""
     valid: Mark | None = None
     """While this mark does not hold, the device does not have the value."""
     negative: Mark | None = None
-    """The value is a magnitude. It is negative while this mark holds."""
+    """If set, the registers hold a magnitude. The value is negative while this mark holds, else positive."""
     positive: Mark | None = None
-    """With `negative`: the value is positive while this mark holds. If both marks hold, or none of them,
-    a value other than 0 is missing."""
+    """Only together with `negative`: the value is positive while this mark holds. If both marks hold, or neither of
+    them holds, the direction is unknown. The value is then 0 if the magnitude is 0; otherwise it is missing."""
     fallback: tuple[Point, ...] = ()
     """Other registers that may have the value. They are used in this order if the point itself has no value."""
     repeat: Repeat | None = None
@@ -101,14 +103,15 @@ class Point:
 
     @property
     def counts(self) -> bool:
-        """Whether the point is a counter or a daily register. It keeps the candidate that had a value first: the
-        difference between two registers would count as energy."""
+        """Whether the point is a counter or a daily register. Such a point always uses the candidate that was the first
+        to have a value. If it changed to another candidate, the difference between the two registers would count as
+        energy."""
         return self.quantity.nature in (Nature.COUNTER, Nature.DAILY)
 
     def moved(self, distance: int) -> Point:
         """Return the point with the addresses of registers, marks and fallbacks increased by `distance`.
 
-        Used for a channel or a repeated block.
+        The result is the same point of another channel (`drivers.profile.channels`) or of another repeated block.
         """
         return replace(
             self,
