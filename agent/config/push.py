@@ -18,7 +18,7 @@ Level = Literal["device_type", "device"]
 
 def _each_once(levels: tuple[Level, ...]) -> tuple[Level, ...]:
     if len(set(levels)) < len(levels):
-        raise ValueError("must name each level once")
+        raise ValueError("must not name a level twice")
     return levels
 
 

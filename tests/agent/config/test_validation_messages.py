@@ -233,7 +233,7 @@ def test_a_secret_in_place_of_its_file_is_not_shown(key: str, secret: str) -> No
 
 
 def test_a_level_is_named_once() -> None:
-    assert only(push__levels=["device", "device"]).startswith("push.levels: must name each level once")
+    assert only(push__levels=["device", "device"]).startswith("push.levels: must not name a level twice")
 
 
 def test_a_token_file_saved_by_such_an_editor_is_read(tmp_path: Path) -> None:
