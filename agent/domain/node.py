@@ -40,7 +40,7 @@ class Node:
     type: NodeType
     kind: Kind
     of_hybrid: bool = False
-    """Whether the driver feeds several nodes. Then this node uses only the readings that are marked with its type."""
+    """Whether the driver feeds several nodes. This node then uses only readings whose `Reading.node` is its type."""
     push: bool = True
     """Whether messages and totals contain this node."""
     within: str | None = None

@@ -37,10 +37,11 @@ class Device:
     """How many seconds the other devices of the link wait for one poll of this device: longer than one time-out."""
     origin: object = None
     """The settings that decide how the device is read: driver, profile, options, unit id and link. After a reload, a
-    device of the link is the same device if its origin is equal and the two have a node id in common."""
+    configured device continues a device that is polled on the same link if their origins are equal and at least one
+    node id belongs to both."""
     health: DeviceHealth = field(default_factory=DeviceHealth)
     of_hybrid: bool = field(init=False)
-    """Whether a node of the device uses only the readings that are marked with its type, as in a hybrid."""
+    """Whether a node of the device uses only the readings whose `Reading.node` is its type, as in a hybrid."""
     measures_grid: bool = field(init=False)
     """Whether the device is a meter of the grid connection. The power of the whole site depends on it."""
     rank: tuple[bool, float] = field(init=False)
@@ -77,7 +78,8 @@ class PollListener(Protocol):
     def observe(self, device: Device, scan: Scan) -> None: ...
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
-        """The device did not answer, or it is lost and was not polled in this round. `at` is in monotonic seconds."""
+        """A poll of the device failed. Or the device is lost, which means that its last poll failed, and this round did
+        not poll it again. `at` is in monotonic seconds."""
         ...
 
     def skipped(self, device: Device, count: int) -> None:
