@@ -22,7 +22,8 @@ def why_not_kept(path: Path, mounts: str | None = None) -> str | None:
     Symbolic links are followed. `mounts` is a text in the format of /proc/self/mountinfo; None: this file is read.
     """
     try:
-        place = path.resolve()  # this mounts what systemd mounts on demand
+        # If systemd mounts the file system at the first access, this access mounts it, so that the list has it.
+        place = path.resolve()
         if mounts is None:
             mounts = _MOUNTS.read_text(errors="surrogateescape")
     except (OSError, RuntimeError):  # such as a symbolic link that leads back to itself
@@ -39,7 +40,7 @@ def _mount(place: Path, mounts: str) -> tuple[Path, str]:
     """Return the mount point of the file system that holds `place`, and its type; the type is empty if not known."""
     found, type_ = Path("/"), ""
     for line in mounts.splitlines():
-        # The fifth field before " - " is the mount point, the first one after it is the type.
+        # Field 5 of the line is the mount point. The first field after " - " is the type of the file system.
         before, _, after = line.partition(" - ")
         fields, of = before.split(" "), after.split(" ")
         if len(fields) < 5 or not of[0]:

@@ -215,8 +215,8 @@ class Endpoint:
     def _signature(self, record: Record, secrets: str) -> Mapping[str, str]:
         at = int(self._clock.time())
         try:
-            # If `Secrets` has too many secrets, it forgets those whose last `learn` is the oldest. So each attempt
-            # learns the token again.
+            # `Secrets` remembers only the secrets that were learned last. So each attempt learns the token again, after
+            # the signing secrets.
             self._secrets.learn(*secrets.split(), *signing_keys(secrets), self._used.get_secret_value())
             signature = signatures(secrets, record.id, at, decompressed(record.body))
         except ValueError as error:
@@ -297,7 +297,7 @@ def _proxy(url: str | None, tls: ssl.SSLContext) -> httpx.Proxy | None:
 async def _beginning(response: httpx.Response) -> bytes:
     """Read the beginning of the body, close the response, and return what was read.
 
-    Bytes, chunks and time are limited. An error while reading only ends the reading.
+    Bytes, chunks and time are limited. If reading fails, what was read before is returned.
     """
     reply = bytearray()
     try:

@@ -57,7 +57,7 @@ class Secrets:
     def learn(self, *secrets: str | bytes) -> None:
         """Add secrets that may be rotated. Texts of fewer than 4 characters or bytes are ignored.
 
-        If there are more than 16, those whose last `learn` is the oldest are forgotten.
+        Only the 16 secrets that were learned last are remembered. A secret that is learned again becomes the last.
         """
         for secret in secrets:
             if len(secret) >= _SHORTEST:
@@ -121,7 +121,7 @@ def _resolved(text: str) -> list[str]:
     for _ in range(_ROUNDS):
         plain = unquote(_NUMBERED.sub(_numbered, forms[-1]))
         if "&" in plain:
-            import html  # 0.5 MB: most peers quote no HTML
+            import html  # only here, because it takes 0.5 MB of memory and most peers quote no HTML
 
             plain = html.unescape(plain)
         if plain == forms[-1]:
