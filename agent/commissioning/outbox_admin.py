@@ -95,10 +95,10 @@ def retry(path: Path, ids: Sequence[str]) -> int:
 
 
 def drop(queue: Queue, ids: Sequence[str], *, waiting: bool) -> int:
-    """Delete dead letters; with `waiting`, delete waiting messages instead, also undated ones. Return the number.
+    """Delete dead letters. With `waiting`, delete the waiting messages instead, including the undated ones.
 
-    `ids` are the messages to delete; empty means all of them. If the queue of a removed endpoint is then empty, its
-    files are deleted. Raises CommandError.
+    Return how many were deleted. `ids` are the messages to delete; empty means all of them. If the queue of a removed
+    endpoint is then empty, its files are deleted. Raises CommandError.
     """
 
     def delete(store: Store) -> int:

@@ -6,7 +6,7 @@ Invariants:
    dropped for one of the reasons in `drops`, or deleted by a command.
 2. The id of a message never changes. The body of a message never changes after its first attempt. Id, body, number of
    attempts and time of the next attempt survive restarts.
-3. A record is in exactly one state: undated (it waits for the clock), waiting, or parked (a dead letter).
+3. A record is in exactly one state: undated (it waits for the clock), dated and waiting, or parked (a dead letter).
 4. Every record that leaves without an `ack` is counted by reason in `drops`, and logged, unless a command deleted it.
    The records that a restart finds missing, because a file of the queue was removed or damaged, are counted too.
 5. An acknowledged record is not returned again. Exceptions: after a power cut, the records acknowledged since the last
@@ -183,7 +183,7 @@ class Outbox:
         write_note(self._path, content)
 
     def counts(self) -> Counts:
-        """Return the numbers of waiting (also undated) and of parked records.
+        """Return the numbers of waiting records (including the undated ones) and of parked records.
 
         Invariant 8 holds only if this is called every few seconds.
         """

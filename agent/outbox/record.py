@@ -12,7 +12,8 @@ class Record:
     """One message. Times are in Unix seconds."""
 
     seq: int
-    """Order of the records: about the microseconds since 1970 at `put`, strictly increasing."""
+    """The number of the record, by which records are ordered. `Outbox.put` takes about the microseconds since 1970, and
+    always more than the highest seq so far."""
     id: str
     body: bytes
     created: float
@@ -29,7 +30,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The numbers of waiting records (also the undated ones) and of dead letters."""
+    """The numbers of waiting records (including the undated ones) and of dead letters."""
 
     waiting: int
     parked: int

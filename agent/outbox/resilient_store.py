@@ -183,7 +183,7 @@ class ResilientStore:
         return self._read(lambda store: store.get(seq))
 
     def counts(self) -> Counts:
-        """Return the numbers of waiting (also undated) and of parked records."""
+        """Return the numbers of waiting records (including the undated ones) and of parked records."""
         stored = self._read(lambda store: store.counts()) or Counts(0, 0)
         if not self._unsaved:
             return stored

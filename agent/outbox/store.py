@@ -1,4 +1,10 @@
-"""The SQLite file of the queue: its transactions and queries. Raises sqlite3.Error and OSError; decides nothing."""
+"""The SQLite file of the queue: its transactions and queries. Raises sqlite3.Error and OSError; decides nothing.
+
+- The log is SQLite's write-ahead log. SQLite first writes each change to the log. To write the log back, or to make a
+  checkpoint, means to copy the changes from the log into the file.
+- An undated record was stored before the clock could be trusted, and its time is not known yet (`Record.boot`). All
+  other records are dated.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +44,15 @@ from agent.storage import (
     transaction,
 )
 
-# The log is written back when it has this many pages. SQLite's own checkpoint is not used, because it leaves the old
-# pages in the log. If the log is damaged later, SQLite would treat its undamaged beginning as newer than the file.
+# `apply` writes the log back if it has at least this many pages. SQLite's own checkpoint is not used, because it leaves
+# the old pages in the log. If the log is damaged later, SQLite would treat its undamaged beginning as newer than the
+# file.
 _WAL_PAGES = 64
 _WAL_PAGES_WHEN_TIGHT = 8  # after `use_free_space`
 _WAIT_FOR_READERS_S = 0.25
-# Bytes that are allocated for the log when the file is opened: for a transaction of 32 KiB, and for the pages that are
-# not written back yet.
+# Bytes that are allocated for the log when the file is opened: 40 pages with their headers. On a full disk, the log
+# must do with them. It then holds at most about `_WAL_PAGES_WHEN_TIGHT` pages that are not written back yet, and the
+# pages of one transaction with 32 KiB of messages. On other disks the log can become larger.
 _WAL_BYTES = 40 * 4120
 # Pages that one step of `use_free_space` adds to the file.
 _CLAIM_PAGES = 16
@@ -72,7 +80,8 @@ class Store:
         self._log_pages = 0
         """The estimated number of pages in the log."""
         self.no_room: Collection[int] = ()
-        """Seqs of the messages of the former, damaged file for which this file or the disk had no room."""
+        """If this file replaced a damaged one: the seqs of the messages that were not copied into it, because it or the
+        disk had no room for them."""
         self.gone: Collection[int] = ()
         """Seqs of deleted records that are still in the file because it could not be written. `get`, `waiting`,
         `parked` and `undated` omit them."""
@@ -125,7 +134,7 @@ class Store:
     def list_recent(self) -> int:
         """Read the list of the records that were only in the log. Return how many records are missing in the file.
 
-        Messages without room (`no_room`) do not count. The caller then calls `forget`.
+        The messages in `no_room` do not count. The caller then calls `forget`.
         """
         self.recent = RecentRecords(self._path)
         missing = sum(not self._has(seq) for seq in self.recent.seqs.difference(self.no_room))
@@ -133,7 +142,7 @@ class Store:
         return max(missing, self.recent.total - counts.waiting - counts.parked - len(self.no_room))
 
     def forget(self) -> None:
-        """Remove the records that are missing in the file from the list."""
+        """Remove from the list the records that the file does not have."""
         counts = self.counts()
         self.recent.write({seq for seq in self.recent.seqs if self._has(seq)}, counts.waiting + counts.parked)
 
@@ -232,9 +241,10 @@ class Store:
         return self._records("WHERE boot IS NOT NULL AND parked IS NULL AND seq > ? ORDER BY seq", after)
 
     def summary(self) -> tuple[int, int, float | None]:
-        """Return the numbers of waiting (also undated) and of undated records, and the date of the oldest dated one.
+        """Return three facts about the records that are not dead letters: how many there are, how many of them are
+        undated, and the date of the oldest dated one.
 
-        The date is in Unix seconds; None if no waiting record is dated.
+        The date is in Unix seconds; None if all are undated or there are none.
         """
         row = self._db.execute(
             "SELECT count(*), count(boot), min(created) FILTER (WHERE boot IS NULL) FROM message WHERE parked IS NULL"
@@ -278,10 +288,11 @@ class Store:
         return growth <= 0 or growth + _WAL_PAGES * PAGE_BYTES // 8 <= free_space(self._path)
 
     def use_free_space(self, size: int) -> bool:
-        """On a full disk, turn up to `size` bytes of its free space into free pages of the file.
+        """Add free pages to the file, up to `size` bytes, so that no other program can use their space.
 
-        No other program can use these pages. Until `release_free_space`, the file does not grow any more, so a
-        checkpoint always has room. Return whether there are new free pages.
+        Call this when the disk has no room for the reserve: the pages use the little space that is left, or the space
+        of the deleted reserve. Until `release_free_space`, the file does not grow any more, so a checkpoint always has
+        room. Return whether there are new free pages.
         """
         # Twice the need of a step, because another process may write at the same time.
         least = 2 * _CLAIM_PAGES * PAGE_BYTES

@@ -73,7 +73,10 @@ def _move(records: Sequence[Record], source: Store, target: Store) -> None:
 
 
 def _add(chunk: PendingWrites, record: Record, target: Store) -> None:
-    """Add the record under its seq, or under the next free one. Do nothing if the target has the record already."""
+    """Add the record to `chunk` with its seq. If another record has this seq, give the record the next free seq.
+
+    Do nothing if `chunk` or the target has the record already.
+    """
     while (other := chunk.added.get(record.seq) or target.get(record.seq)) is not None:
         if other.id == record.id:
             return
