@@ -34,8 +34,8 @@ more for the nights of inverters."""
 
 _LATE_CLOSE_S = 60
 """Two pushes to different endpoints can end in the reverse order of their ticks, if the ticks are less than this many
-seconds apart. `last_time` then keeps the later tick. If `last_time` is ahead by at least this many seconds, the clock
-was set back."""
+seconds apart. `last_time` then keeps the later tick. If `last_time` is later than the present tick by at least this
+many seconds, the clock was set back, and `last_time` becomes the present tick."""
 
 # Before Python 3.12, iterating over an Enum is slow.
 _TYPES = tuple(NodeType)
@@ -103,7 +103,8 @@ class Aggregator:
         self.reconfigure(nodes, settings)
         self._saved_at, self._saved_date = -inf, ""
         self.last_time = store.load_time()
-        """Unix second of the last tick at which the clock was known; 0 if there was none. Saved with the energies."""
+        """Unix second of the last tick; 0 if there was none. After a start, ticks count only when the clock has been
+        trusted once. Saved with the energies."""
         self.dropped: Counter[str] = Counter()
         """Node id → number of readings outside the range of the device."""
         self._reported: set[tuple[str, Quantity]] = set()

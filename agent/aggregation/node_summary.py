@@ -26,20 +26,22 @@ class NodeSummary(NamedTuple):
     statistic: Statistic
     """Which of last value and mean is sent."""
     interval: int
-    """The number of the push interval, as in `cells`."""
+    """The number of the push interval. The cell `INTERVAL` of `agent.aggregation.cells` has the same numbers."""
     cells_of: dict[ValueKey, int]
-    """(quantity, phase) → index of the first cell in `cells`."""
+    """(quantity, phase) → index in `cells` of the first cell of this quantity and phase."""
     totals: dict[Quantity, int]
-    """Quantity → index of the first cell in `cells`, for readings without a phase."""
+    """Quantity → index in `cells` of its first cell, only for readings without a phase."""
     cells: array[float]
+    """The cells of all quantities, as `agent.aggregation.cells` describes them."""
     newest: float
-    """Monotonic second of the last value of any quantity; minus infinity without one."""
+    """Monotonic second of the last value of any quantity; minus infinity if there is none."""
     expected: int
     """Polls that were due in the interval."""
     got: int
     """Polls of the interval with a usable value."""
     powerless: float
-    """Monotonic second of the last complete scan without a power; minus infinity without one."""
+    """Monotonic second of the end of the last complete scan without a power; minus infinity if there was no such
+    scan."""
     night: Night | None
 
     @property
@@ -49,7 +51,8 @@ class NodeSummary(NamedTuple):
 
     @property
     def silent(self) -> bool:
-        """Whether all values are stale, or a response without a power is not stale yet and no power was read since."""
+        """Whether all values are stale, or the device answers without a power: a complete scan had no power, this scan
+        is not stale yet, and no later scan had a power."""
         return self.offline or (self.powerless >= self.oldest and self.number(Quantity.ACTIVE_POWER) is None)
 
     @property
