@@ -37,9 +37,9 @@ class EndpointState:
     summary: Summary | None = None
     """The summary of its last push interval; None before the first push."""
     clock: asyncio.Task[None] | None = None
-    """The task of its push clock; None without one. The fastest endpoint has no push clock."""
+    """The task of its push clock; None if it has none. The fastest endpoint has no push clock."""
     clock_rhythm: Rhythm | None = None
-    """The rhythm of its push clock; None without one."""
+    """The rhythm of its push clock; None if it has none."""
 
     def stop_clock(self) -> None:
         """Cancel the push clock, if there is one."""

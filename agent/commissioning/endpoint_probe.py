@@ -121,8 +121,8 @@ def _first_hop_in_words(config: PushConfig) -> str:
 async def _connected(config: PushConfig) -> AsyncIterator[tuple[asyncio.StreamWriter, str, float | None]]:
     """Open a connection to the endpoint.
 
-    Yields the writer of the connection, a text that names the proxy (empty without one), and the seconds of one round
-    trip, measured by the last TLS handshake (None without TLS).
+    Yields the writer of the connection, a text that names the proxy (empty if there is none), and the seconds of one
+    round trip, measured by the last TLS handshake (None without TLS).
     """
     url = urlsplit(config.url)
     host = url.hostname or ""

@@ -108,7 +108,7 @@ def outbox_path(config: Path) -> Path | None:
 
 
 def wrong_answer(table: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Return the first mistake in `table`; None without one. `table` has some keys of [site] and [push]."""
+    """Return the first mistake in `table`; None if there is none. `table` has some keys of [site] and [push]."""
     site = {"node_id": "S", **table.get("site", {})}
     push = {"url": "https://localhost/", "token": "t", **table.get("push", {})}
     try:

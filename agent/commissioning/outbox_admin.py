@@ -63,7 +63,7 @@ class Contents:
     """The content of the queue.
 
     `waiting` counts all messages that are not dead letters. Of these, `undated` messages have no time yet, because the
-    clock is not set. `oldest` is the Unix second of the oldest waiting message with a time; None without one.
+    clock is not set. `oldest` is the Unix second of the oldest waiting message with a time; None if there is none.
     """
 
     waiting: int

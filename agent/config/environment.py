@@ -121,7 +121,7 @@ class _Names:
 
 
 def variable_of(steps: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """Return the name of the variable that sets the key at `steps`, alone or in a whole table; None without one."""
+    """Return the name of the variable that sets the key at `steps`, alone or in a whole table; None if none does."""
     names = {name.upper(): name for name in environ}
     for length in range(len(steps), 0, -1):
         name = names.get((PREFIX + _DELIMITER.join(steps[:length])).upper())
@@ -137,9 +137,9 @@ def _sets(value: Any, steps: Sequence[str]) -> bool:
 
 
 def _step(name: str, step: str, place: Any, annotation: Any) -> tuple[str, Any]:
-    """Return the key that `step` names in `place`, and the annotation of its value. Raises ConfigError without one.
+    """Return the key that `step` names in `place`, and the annotation of its value.
 
-    `place` is a table or a list. The index of a list item is its key.
+    `place` is a table or a list. The index of a list item is its key. Raises ConfigError if there is no such key.
     """
     if isinstance(place, list):
         if not _is_index(step, place):

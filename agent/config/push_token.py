@@ -102,7 +102,7 @@ def credential_of(push: PushConfig) -> str:
 
 
 def credential_file(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
-    """Return the file of the systemd credential (LoadCredential=push_token:…); None without one."""
+    """Return the file of the systemd credential (LoadCredential=push_token:…); None if there is none."""
     directory = environ.get("CREDENTIALS_DIRECTORY")
     path = Path(directory, credential_of(push)) if directory else None
     return path if path is not None and _exists(path) else None

@@ -38,7 +38,7 @@ class EndpointMemory:
         self._saved = Learned()
 
     async def recall(self) -> float:
-        """Set the breaker to what was learned. Return the seconds left of a pause of live messages; 0 without one."""
+        """Set the breaker to what was learned. Return the rest of the pause of live messages in seconds, or 0."""
         note = await self._queue.note()
         learned = self._saved = parsed(note, self._key)
         if note and not learned:
