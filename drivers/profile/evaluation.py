@@ -1,16 +1,17 @@
 """Evaluates the registers of one poll: marks, directions, fallbacks, optional parts. Pure.
 
-The result is one reading for each node, quantity and phase. A point can have no value for three reasons:
+The result is one reading for each node, quantity and phase. Several points may be the parts of one reading, for example
+of a sum. A point can have no value for three reasons:
 
 - The value was *not read*, for example because the device was busy, or because all words of the reply mean "not
   available": it is missing.
 - The device *does not have* the value: it refuses the registers, the words of the value mean "not available", the
   `valid` mark does not hold, or the marks give no direction. The first fallback with a value is used. If there is none,
-  a sum omits an optional value. If an optional gauge has no part with a value, it has no reading (an active power is
-  missing). Any other value is missing. `DeviceKnowledge` has the exceptions for optional values that the device had in
-  an earlier poll.
-- The value *is impossible*: it is outside its range, or is a state without a name. The first fallback with a value is
-  used. If there is none, the value is invalid.
+  a value that is not optional is missing, and a sum omits an optional value. If no part of an optional gauge has a
+  value, there is no reading. Any other reading without a part that has a value is missing, also an optional active
+  power. `DeviceKnowledge` has the exceptions for optional values that the device had in an earlier poll.
+- The value *is impossible*: it is outside its range, or the profile has no name for this number of a state. The first
+  fallback with a value is used. If there is none, the value is invalid.
 
 If a device has voltage and frequency, and all its values are 0, all its readings are missing.
 """
@@ -34,7 +35,10 @@ from drivers.registers import Part, Span, decoder
 
 @dataclass(slots=True)
 class DeviceKnowledge:
-    """What earlier polls have shown about a device. No reading is kept."""
+    """What earlier polls have shown about a device. No reading is kept.
+
+    A slot is the index of a point in `Layout.slots`. The slots of its fallbacks follow.
+    """
 
     held: dict[Mark, float] = field(default_factory=dict)
     """Mark → monotonic second at which the mark held last."""
@@ -45,8 +49,8 @@ class DeviceKnowledge:
     """Slots of optional counters that had a value other than 0. If such a counter has no value later, its sum is
     missing, because without this counter the sum would fall."""
     gauges: set[Key] = field(default_factory=set)
-    """Optional gauges that had a value. If such a gauge has no value later, it is missing, so that no old value is
-    used."""
+    """Optional gauges that had a value. If such a gauge has no value later, its reading is missing. Without a reading,
+    the node would use the last value until it is stale."""
     limit_W: float | None = None
     """The largest possible power in W, from the rated power; None if it is unknown."""
 
@@ -89,7 +93,10 @@ class _Evaluation:
         return tuple(map(_missing, found)) if self.layout.never_all_zero and _all_zero(found) else found
 
     def _absent(self, reading: Reading) -> bool:
-        """Whether the reading is left out: it is missing, and its optional gauge never had a value."""
+        """Whether the reading is left out: it is missing, and it is of an optional gauge that never had a value.
+
+        Update `known.gauges`.
+        """
         key = reading.node, reading.quantity, reading.phase
         if key not in self.layout.optional or key in self.known.gauges:
             return False
@@ -129,8 +136,8 @@ class _Evaluation:
     def _first(self, slot: int, point: Point) -> Reading | None:
         """Return the reading of the first candidate with a value. For a counter in `chosen`, try only the chosen one.
 
-        Return None if a candidate before the first one with a value was not read. If no candidate has a value, return
-        an invalid reading if there is one, otherwise a missing reading.
+        Return None if a candidate was not read and no candidate before it has a value. If all were read and none has a
+        value, return an invalid reading if there is one, otherwise a missing reading.
         """
         chosen = self.known.chosen.get(slot)
         worst: Reading | None = None
@@ -206,8 +213,8 @@ class _Evaluation:
     def _directed(self, reading: Reading, candidate: Point, negative: Mark) -> Reading | None:
         """Return the magnitude in `reading` with the sign that the marks give. Return None if a mark was not read.
 
-        The reading is missing if the device refuses the registers of a mark. With two marks, exactly one must hold;
-        otherwise a magnitude other than 0 is missing.
+        The reading is missing if the device refuses the registers of a mark. If there are two marks, and both hold or
+        neither holds, a magnitude other than 0 gives a missing reading.
         """
         if not isinstance(reading.value, float):
             return reading
