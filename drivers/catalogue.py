@@ -1,4 +1,4 @@
-"""The drivers of a site by name."""
+"""Finds the drivers of a site by their names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from drivers.profile import BUILT_IN, Profile, RegisterDriver, load, profile_fil
 class Catalogue:
     """Finds drivers by name: first Python drivers, then the site's own profiles, then the built-in profiles.
 
-    If several of `profile_dirs` have a profile of this name, the last of these directories is used.
+    If several of `profile_dirs` have a profile with the name, that of the last directory is used.
     """
 
     profile_dirs: tuple[Path, ...] = field(default=())
@@ -60,8 +60,8 @@ class Catalogue:
     def alike(self, name: str) -> list[str]:
         """Return the names of drivers that `name` may mean.
 
-        This is the most similar driver name. If no driver name is similar, it is the names of at most four profiles
-        that `matches` finds; this search loads all profiles.
+        If a driver name is similar, the list has only the most similar one. Otherwise it has the names of at most four
+        profiles that `matches` finds; this search loads all profiles.
         """
         from difflib import get_close_matches
 
@@ -114,5 +114,5 @@ def has_words(described: str, text: str) -> bool:
 
 
 def letters(text: str) -> str:
-    """Return only the letters and digits, without case, so that "SDM 630" and "sdm-630" are equal."""
+    """Return only the letters and digits, all in lower case, so that "SDM 630" and "sdm-630" give the same text."""
     return re.sub(r"[\W_]+", "", text.casefold())

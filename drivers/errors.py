@@ -6,8 +6,8 @@ DriverError
 ├── RefusedError        the device replies with a Modbus exception: read the rest
 │   ├── IllegalFunctionError   1: the device does not have this table
 │   ├── IllegalRangeError      the device does not have the whole range: read it in parts
-│   │   ├── IllegalAddressError    2: split the block, remember the hole
-│   │   └── IllegalValueError      3: halve the block, remember the limit
+│   │   ├── IllegalAddressError    2: send smaller requests, leave out an address that is refused alone
+│   │   └── IllegalValueError      3: send requests of half the size
 │   ├── BusyError              5, 6: try again
 │   └── DeviceFailureError     4, 8 and unknown codes: omit the block from this poll
 └── UnreachableError    no register of this device can be read now: end its poll, wait before the next poll
@@ -181,7 +181,7 @@ def exception_reply(code: int, what: str) -> RefusedError | GatewayError:
 def without_address(error: Exception, address: str) -> str:
     """Return the text of `error` without the address of the link at its beginning.
 
-    The caller prints `address` before the text. It is the address of a unit, such as "10.0.0.1:502 unit 3".
+    `address` is the address of a unit, such as "10.0.0.1:502 unit 3". The caller prints it before the text.
     """
     return str(error).removeprefix(f"{link_address(address)}: ")
 

@@ -1,8 +1,9 @@
-"""Requests and the checks of their replies, with pymodbus' protocol data units.
+"""Builds requests and checks their replies, with the protocol data units (PDU) of pymodbus.
 
-Only reads and the device identification are defined, so that no caller can send a write. A reply is accepted only if
-its function code, byte count and length match the request; pymodbus also accepts a reply with fewer registers. Register
-words are unpacked here in one step, because pymodbus unpacks them one by one (docs/decisions/0001-pymodbus.md).
+There are only requests to read and to identify the device, so that no caller can send a write. A reply is accepted only
+if its function code, byte count and length match the request. (pymodbus also accepts a reply with fewer registers than
+were requested.) Registers are unpacked here in one step, because pymodbus unpacks them one by one
+(docs/decisions/0001-pymodbus.md).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from drivers.errors import BadReplyError, DriverError, exception_reply
 from drivers.model import Table
 from drivers.protocol import ADDRESSES, BITS, EXCEPTION, MAX_BITS, MAX_REGISTERS, MAX_UNIT_ID
 
-# pymodbus logs each frame that it cannot decode. The link reports the same as an error to its caller.
+# pymodbus logs each frame that it cannot decode. The link reports such a frame to its caller, as an error.
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
 
 REPLIES = DecodePDU(is_server=False)
@@ -63,7 +64,7 @@ class ReadRequest:
         return f"unit {self.unit_id}, {self.table} {self.address}-{self.address + self.count - 1}"
 
     def decode(self, pdu: bytes) -> Sequence[int]:
-        """Return the registers (0..65535) or bits (0 or 1) in `pdu`, the complete function code and data of a reply.
+        """Return the registers (0..65535) or bits (0 or 1) of a reply. `pdu` is its function code and all its data.
 
         Raises RefusedError or GatewayError for an exception reply, BadReplyError for any other wrong reply.
         """
@@ -97,7 +98,7 @@ class Identification:
         """
         if pdu[0] != self.function:
             raise _not_the_reply(self, pdu)
-        # pymodbus calculates only the length of the RTU frame. 0, 0 is in place of its checksum.
+        # pymodbus can calculate only the length of an RTU frame, so `frame` is one, with 0, 0 in place of the checksum.
         frame = bytes((self.unit_id, *pdu, 0, 0))
         complete = len(frame) == ReadDeviceInformationResponse.calculateRtuFrameSize(frame)
         reply = REPLIES.decode(pdu) if complete else None
@@ -132,7 +133,7 @@ def _encoded(pdu: ModbusPDU) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _read(table: Table, address: int, count: int) -> bytes:
-    """Return function code and data of a read. Cached, because all devices of a family get the same few requests."""
+    """Return function code and data of a request. Cached, because all devices of a family get the same few requests."""
     return _encoded(_REQUESTS[table](address=address, count=count))
 
 
@@ -144,6 +145,9 @@ def _not_the_reply(request: RequestPdu[object], pdu: bytes) -> DriverError:
 
 
 def _texts(reply: ReadDeviceInformationResponse) -> list[str]:
-    """Return the texts of the objects in their order. If an object id occurs twice, its value is a list."""
+    """Return the texts of the objects in their order.
+
+    If the reply has several objects with one id, pymodbus gives a list as the value of this id.
+    """
     objects = [each for value in reply.information.values() for each in (value if isinstance(value, list) else [value])]
     return [each.decode("utf-8", "replace").strip("\0 ") for each in objects]
