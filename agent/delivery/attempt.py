@@ -1,4 +1,4 @@
-"""Makes one attempt of one message. A message has at most one attempt at a time. No attempt starts after `stop`."""
+"""Makes the attempts. A message has at most one attempt at a time. No attempt starts after `stop`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 class Attempts:
-    """Makes the attempts of the live and of the backlog worker."""
+    """Makes the attempts for the live worker and for the backlog worker."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Attempts:
     async def send(self, record: Record, *, live: bool) -> Outcome:
         """Send the message, handle the outcome and return it. `live`: whether the message is one of the newest tick.
 
-        Return `Stopped` without an attempt after `stop`, or if the message has an attempt in progress.
+        After `stop`, or if the message has an attempt in progress, make no attempt and return `Stopped`.
         """
         if self._stopping or record.seq in self.in_flight:
             return Stopped()
@@ -77,7 +77,7 @@ class Attempts:
         return outcome
 
     def released_by_token(self) -> bool:
-        """If the endpoint is misconfigured and there is a new token, end the pause. Return whether it was ended."""
+        """If the endpoint is misconfigured and there is a new token, end the pause. Return whether this ended it."""
         if self._handler.stats.state is not State.MISCONFIGURED or not self._endpoint.token_changed():
             return False
         self._breaker.release()

@@ -42,7 +42,7 @@ class DeliveryQueue:
         return records
 
     async def put_undated(self, bodies: Sequence[bytes], boot: str, mono: float) -> None:
-        """Store messages while the time is not known. They are of monotonic second `mono` of the boot `boot`."""
+        """Store messages whose time is not known yet. They were measured at monotonic second `mono` of boot `boot`."""
         self.waiting += len(await self._run(self._outbox.put, bodies, boot, mono))
 
     async def ack(self, record: Record) -> None:
@@ -67,7 +67,7 @@ class DeliveryQueue:
         await self._run(self._outbox.set_note, content)
 
     async def live(self) -> list[Record]:
-        """Return the live messages: those of the newest `put` or `put_undated` that have a date and still wait."""
+        """Return the live messages: those of the newest `put` or `put_undated` that are dated and still wait."""
         return await self._run(self._outbox.live)
 
     async def backlog(self, due: float, skip: Collection[int], limit: int) -> list[Record]:

@@ -50,10 +50,10 @@ class RetryLink:
         """Mean seconds of the last delivered attempts, including the calls to the queue; 0 before the first one."""
 
     async def send(self, record: Record, tick: LiveTick) -> None:
-        """Send the message until it is delivered or parked.
+        """Send the message again and again, until it is delivered or parked.
 
-        Also end if a newer tick or the end of the agent ends the retries, if the message was delivered, parked or
-        deleted between two attempts, or if the backlog worker is sending it.
+        Stop earlier if a newer tick replaces `tick`, if the agent ends, if the backlog worker is sending the message,
+        or if the message left the queue or was parked between two attempts.
         """
 
         async def sleep(seconds: float) -> None:
@@ -73,7 +73,7 @@ class RetryLink:
     async def _in_turn(self, record: Record, tick: LiveTick) -> Outcome | None:
         """Wait until fewer than `tick.width` attempts run and the breaker admits the message. Then make one attempt.
 
-        Return its outcome; None if the tick is over, or if the message does not wait any more.
+        Return the outcome. If the tick is over, or the message does not wait any more, make no attempt and return None.
         """
         async with tick.turns:
             while True:

@@ -96,7 +96,10 @@ class FullDisk:
         self._failure.note_saved(reserve_held=self._reserve.held)
 
     def _drop_oldest(self, store: Store, size: int, pending: PendingWrites) -> bool:
-        """Drop at least `size` bytes of records: dead letters, then the oldest. Return False if there are none."""
+        """Drop records with at least `size` bytes in total, or all records: dead letters first, then the oldest.
+
+        Return False if there are no records.
+        """
         oldest = PendingWrites(gone=set(store.oldest_of_size(size, pending)))
         if not oldest:
             return False

@@ -23,9 +23,10 @@ from agent.storage import free_space, is_full, means_damage, open_damaged, remov
 log = structlog.get_logger(__name__)
 
 # Limits of one transaction: the number of messages, and the bytes after which no further message is added. The small
-# limits are used in two cases. In the first case the disk is almost full: the log needs space for the same messages as
-# the file. In the second case the queue has almost its maximum size: a transaction is stored as a whole or not at all,
-# and a small one may still fit.
+# limits are used in two cases:
+# - The disk is almost full. During a transaction, the log needs as much space as the messages need in the file.
+# - The queue has almost its maximum size. A transaction is stored as a whole or not at all, and a small one may still
+#   fit.
 _CHUNK = (256, 1024 * 1024)
 _SMALL_CHUNK = (32, 64 * 1024)
 # With at most this many bytes free, the disk counts as almost full.
@@ -137,7 +138,11 @@ def _saved(store: Store, changes: PendingWrites) -> bool:
 
 
 def _salvage(path: Path) -> Iterator[Record]:
-    """Yield the legible records of a damaged file: newest first, then oldest first. A record may come twice."""
+    """Yield the legible records of a damaged file. A record may come twice.
+
+    The file is read from the newest record back, then from the oldest record on, because a damaged page can end the
+    reading.
+    """
     with contextlib.suppress(sqlite3.Error), contextlib.closing(open_damaged(path)) as db:
         with contextlib.suppress(sqlite3.Error):
             migrate(db)
