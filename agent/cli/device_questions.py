@@ -26,7 +26,7 @@ _RELAY = "relay"
 
 
 class DeviceQuestions:
-    """Asks about the devices in `found`, such as their types, names and drivers, and changes their proposals."""
+    """Asks for the types, names and drivers of the devices in `found`, and changes their proposals as answered."""
 
     def __init__(
         self, ask: Questions, catalogue: Catalogue, names: Names, found: list[UnitProposals], *, has_grid: bool
@@ -43,9 +43,10 @@ class DeviceQuestions:
         return [one for each in self._found for one in each.proposals]
 
     def settle(self) -> None:
-        """Print the doubts. Ask what the scan cannot know, then show all devices until the person accepts them.
+        """Print which devices may be the same device. Ask what the scan cannot know. Then show all devices, and ask
+        for changes until the person accepts all.
 
-        With --yes, print the doubts, show all devices, and ask nothing.
+        With --yes, ask nothing: only print which devices may be the same device, and show all devices.
         """
         for one in filter(_doubtful, self._proposals):
             say(f"{one.where} is {one.doubt}. Use it only if they are different devices.")
@@ -201,7 +202,7 @@ class DeviceQuestions:
             )
 
     def _new_name(self, type_: NodeType, name: str) -> str:
-        """Ask for a new name of the node `name`. Return the new name, which is then reserved."""
+        """Ask for the name of the node that is called `name` now. Reserve the answer and return it."""
 
         def rule(text: str) -> str | None:
             if text == name:

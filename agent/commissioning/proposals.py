@@ -60,12 +60,12 @@ class Proposal:
     unit_id: int
     match: Match
     nodes: dict[NodeType, str]
-    """Name by type: one, or several for a hybrid."""
+    """Node type → name of the node. A hybrid can have several nodes; other devices have one."""
     enabled: bool = True
     grid_omitted: bool = False
     """Whether the grid meter of this hybrid is not used, because another device measures the grid."""
     number: int = 1
-    """The number of the meter at its unit id. Only the second and further meters have a number above 1."""
+    """The number of the device at its unit id, from 1. Only further meters (`Match.further`) have a number above 1."""
     nominal_power_W: float | None = None
     """The power of the load of a relay while it is on; None if the installer gave none."""
     doubt: str = ""
@@ -163,7 +163,7 @@ def settle_grid(proposals: Sequence[Proposal], names: Names) -> None:
 
 
 def note_with_address(place: SearchLocation) -> str:
-    """Return the note of a place. The address is put before the note, unless the note contains it."""
+    """Return the note of a place, with the address of the place before it, unless the note contains the address."""
     address = place.link.address
     return place.note if address in place.note else f"{address}: {place.note}"
 

@@ -47,9 +47,10 @@ class Loading:
         )
 
     def result(self) -> Config:
-        """Wait for the configuration and return it, with the values and properties of `Config`. Raises ConfigError.
+        """Wait for the configuration and return it. Raises ConfigError if it has mistakes.
 
-        Raises RuntimeError if the process failed. The process has then written the reason to standard error.
+        The result has the values and properties of a `Config`, but is a plain table. Raises RuntimeError if the process
+        failed. The process has then written the reason to standard error.
         """
         with self._process:
             try:
@@ -70,7 +71,8 @@ def load_apart(path: Path, environ: Mapping[str, str] | None = None) -> Config:
 
 
 def answer(path: str) -> None:
-    """Write the configuration, or the list of its mistakes, to standard output. Nothing else is written there."""
+    """Write the configuration, or the list of its mistakes, to standard output. All other output of this process goes
+    to standard error."""
     from agent.config.loader import load
 
     output = os.dup(1)
@@ -84,7 +86,7 @@ def answer(path: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return the value. Each model in it is replaced by an object of its base class in `agent.config.tables`."""
+    """Return a copy of the value in which an object of the base class in `agent.config.tables` replaces each model."""
     if isinstance(value, BaseTable):
         kind = next(each for each in type(value).__mro__ if each.__module__ == BaseTable.__module__)
         table: BaseTable = object.__new__(kind)

@@ -1,4 +1,4 @@
-"""Limits equal events in the log. Those above the limit are counted, and their count is logged after an hour."""
+"""Limits how many equal events are logged in an hour. The others are counted, and the count is logged later."""
 
 from __future__ import annotations
 
@@ -27,18 +27,22 @@ _ABOUT = ("endpoint", "device", "node", "id", "path", "library", "kind")
 
 @dataclass(slots=True)
 class _Seen:
-    """Equal events: the monotonic second of the first, and how many were logged and how many were not."""
+    """The equal events of one window."""
 
     since: float
+    """Monotonic second of the first one."""
     passed: int = 0
+    """How many were logged."""
     held: int = 0
+    """How many were not logged."""
 
 
 class RepeatLimiter:
     """A structlog processor that applies `BURST` and `CROWD`. Events of level debug have no limit.
 
-    Events above a limit are counted. A window begins with the first of the equal events. The first event after the
-    window logs the count as `event_repeated`. It can be any event above level debug. `event_repeated` has no limit.
+    Events above a limit are counted. A window begins with the first of the equal events. After the end of the window,
+    the next event of any kind above level debug makes this processor log the count as `event_repeated`, which itself
+    has no limit.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
