@@ -87,7 +87,7 @@ class Account:
 
     def __init__(self, ledger: Ledger | None = None) -> None:
         self.seen = -inf
-        """Monotonic second of the last reading that the ledger accepted since the start; minus infinity before it."""
+        """Monotonic second of the last reading that the ledger accepted since the start; minus infinity if none."""
         self.ledger: Ledger | None = None
         """None before the first reading."""
         self.register = Register()

@@ -22,7 +22,7 @@ def why_not_kept(path: Path, mounts: str | None = None) -> str | None:
     Symbolic links are followed. `mounts` is a text in the format of /proc/self/mountinfo; None: this file is read.
     """
     try:
-        # If systemd mounts the file system at the first access, this access mounts it, so that the list has it.
+        # If systemd mounts the file system at the first access, this access mounts it. The list of mounts then has it.
         place = path.resolve()
         if mounts is None:
             mounts = _MOUNTS.read_text(errors="surrogateescape")
