@@ -17,6 +17,7 @@ from agent.config.apart import plain
 from agent.config.push import PushConfig
 from agent.delivery.learned import AskedPause, Learned, encoded, fingerprint, parsed
 from agent.delivery.stats import State
+from agent.outbox.drops import MAX_DEAD_LETTERS
 from agent.outbox.files import delete_queue, note_of, rename_queue
 from agent.outbox.queue import Outbox
 from tests.faults.disk import fill, small_disk
@@ -281,6 +282,13 @@ LEARNED = st.builds(
 def test_a_note_says_what_was_learned(learned: Learned) -> None:
     assert parsed(encoded(learned, "key"), "key") == learned
     assert parsed(encoded(learned, "key"), "another key") == Learned()
+
+
+def test_a_note_has_the_newest_seqs_of_each_kind() -> None:
+    """As many as the queue keeps dead letters, so that each of them can wait again."""
+    seqs = tuple(range(MAX_DEAD_LETTERS + 1))
+    found = parsed(encoded(Learned(refused=frozenset(seqs), parked=seqs), "key"), "key")
+    assert found == Learned(refused=frozenset(seqs[1:]), parked=seqs[1:])
 
 
 TREES = st.recursive(st.none() | st.integers() | st.text(), st.lists)
