@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import ssl
 
 import httpx
@@ -39,6 +40,7 @@ def test_each_reason_to_trust_no_certificate_has_its_hint(code: int, hint: str) 
         (httpx.ReadTimeout("slow"), "timeout", "no answer in time: slow"),
         (httpx.ReadError(""), "broken", "the connection broke before the answer"),
         (httpx.RemoteProtocolError("Server disconnected"), "broken", "no valid HTTP answer: Server disconnected"),
+        (socket.gaierror(-2, "unknown name"), "dns", "[Errno -2] unknown name"),
     ],
 )
 def test_kind_and_reason_of_an_error(error: Exception, kind: str, reason: str) -> None:
