@@ -610,6 +610,24 @@ async def test_an_error_while_a_connection_is_closed_is_none_of_the_message(
         assert await made.attempt(BODY) == Delivered(200)
 
 
+async def test_one_read_of_a_long_answer_has_at_most_16_kib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = BoundedStream.read
+    sizes: list[int] = []
+
+    async def counted(stream: BoundedStream, max_bytes: int, timeout: float | None = None) -> bytes:
+        data = await read(stream, max_bytes, timeout)
+        sizes.append(len(data))
+        return data
+
+    monkeypatch.setattr(BoundedStream, "read", counted)
+    async with (
+        HttpFaults(answer(200, b"x" * 64 * 1024)) as server,
+        sending(tmp_path, server.url(), run=False) as made,
+    ):
+        assert await made.attempt(BODY) == Delivered(200)
+    assert max(sizes) == 16 * 1024
+
+
 async def test_the_connection_is_kept_alive_between_pushes(tmp_path: Path) -> None:
     async with HttpFaults(answer(204)) as server, sending(tmp_path, server.url()) as made:
         for _ in range(5):
