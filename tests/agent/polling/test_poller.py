@@ -796,3 +796,18 @@ async def test_when_a_link_comes_back_a_device_that_is_still_being_probed_is_not
         drivers[0].answer.set()
         await asyncio.gather(*answers)
     assert polled == ["A", "B", "C"]
+
+
+async def test_without_devices_the_poller_sleeps_for_an_hour_at_a_time() -> None:
+    slept: list[float] = []
+
+    class Hours(SteppedClock):
+        async def sleep(self, seconds: float) -> None:
+            slept.append(seconds)
+            if len(slept) == 3:
+                await super().sleep(seconds)
+            self.now += seconds
+
+    async with polling({}, Hours(), Notes()):
+        await settled()
+    assert slept == [3600.0] * 3
