@@ -98,10 +98,10 @@ def _check_heads(answer: _Answer, data: bytes) -> None:
         answer.interim += 1
         answer.interim_size += end.end()
         answer.head = answer.head[end.end() :]
-        if answer.interim > MAX_INTERIM:
-            raise httpcore.RemoteProtocolError("too many interim answers")
-    if _INTERIM.match(answer.head):
-        if answer.interim_size + len(answer.head) > MAX_INTERIM_BYTES:
-            raise httpcore.RemoteProtocolError("the interim answers are too long")
-    elif len(answer.head) >= _STATUS_LINE:
+    incomplete = len(answer.head) if _INTERIM.match(answer.head) else 0
+    if answer.interim > MAX_INTERIM:
+        raise httpcore.RemoteProtocolError("too many interim answers")
+    if answer.interim_size + incomplete > MAX_INTERIM_BYTES:
+        raise httpcore.RemoteProtocolError("the interim answers are too long")
+    if not incomplete and len(answer.head) >= _STATUS_LINE:
         answer.final, answer.head = True, b""

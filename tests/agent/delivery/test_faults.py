@@ -259,17 +259,23 @@ async def test_some_interim_answers_are_none_too_many(
 
 
 @pytest.mark.simulated_time
+@pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize(("size", "delivered"), [(16 * 1024, True), (16 * 1024 + 1, False)])
-async def test_interim_answers_of_16_kib_are_none_too_long(tmp_path: Path, size: int, delivered: bool) -> None:
-    first, second = INTERIM["headers"], b"HTTP/1.1 103 Early Hints\r\nX: "
+async def test_interim_answers_of_16_kib_are_none_too_long(
+    tmp_path: Path, size: int, delivered: bool, parts: int
+) -> None:
+    """Whether the last of them arrives whole or in two parts."""
+    first, second, end = INTERIM["headers"], b"HTTP/1.1 103 Early Hints\r\nX: ", b"\r\n\r\n"
+    second += b"x" * (size - len(first) - len(second) - len(end)) + end
 
     async def behave(exchange: Exchange) -> None:
         await exchange.accept()
         await exchange.send(first)
         await asyncio.sleep(1.0)
-        await exchange.send(second + b"x" * (size - len(first) - len(second)))
-        await asyncio.sleep(1.0)
-        await exchange.send(b"\r\n\r\n" + http.head(200, content_length="0"))
+        for part in (second[:9000], second[9000:]) if parts == 2 else (second,):
+            await exchange.send(part)
+            await asyncio.sleep(1.0)
+        await exchange.send(http.head(200, content_length="0"))
 
     async with HttpFaults(behave) as server, sending(tmp_path, server.url(), run=False) as made:
         for _ in range(2):
