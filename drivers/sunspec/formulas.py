@@ -60,12 +60,13 @@ class PointAddress:
             if not self.point.unscaled:
                 return Quality.MISSING
             factor = 0
+        number = raw * self.sign + 0.0  # the addition converts -0.0 to 0.0
         if factor is None or factor == 0:
-            return float(raw * self.sign)
+            return number
         if abs(factor) > _LARGEST_FACTOR:
             return Quality.INVALID
         # 2301 / 10 is 230.1, but 2301 * 0.1 is 230.10000000000002.
-        return self.sign * (raw * 10.0**factor if factor > 0 else raw / 10.0**-factor)
+        return number * 10.0**factor if factor > 0 else number / 10.0**-factor
 
 
 def cell(slot: int) -> Formula:

@@ -81,6 +81,19 @@ async def test_a_battery_counts_charge_positive() -> None:
     assert value(scan, STORAGE, Quantity.DC_CURRENT) == -3.7
 
 
+async def test_an_idle_battery_has_the_power_zero_and_not_minus_zero() -> None:
+    for factor in (0, -1, 1):
+        scan = await read(common("SolarEdge"), battery(W=0, W_SF=factor), meter(W=0, W_SF=factor))
+        assert [str(value(scan, node, Quantity.ACTIVE_POWER)) for node in (STORAGE, GRID)] == ["0.0", "0.0"]
+    scan = await read(common("SolarEdge"), model(213, 124, {26: words("f", 0.0)}))
+    assert str(value(scan, GRID, Quantity.ACTIVE_POWER)) == "0.0"
+
+
+async def test_the_state_of_charge_of_one_battery_is_not_rounded_by_its_capacity() -> None:
+    scan = await read(common(), battery(SoC=1, SoC_SF=-1, WHRtg=389, WHRtg_SF=0))
+    assert value(scan, STORAGE, Quantity.SOC) == 0.1  # 0.1 * 389 / 389 is 0.10000000000000002
+
+
 async def test_batteries_add_up_and_their_state_of_charge_is_weighted() -> None:
     large = battery(W=-1000, W_SF=0, SoC=80, SoC_SF=0, WHRtg=150, WHRtg_SF=2)
     small = battery(W=400, W_SF=0, SoC=20, SoC_SF=0, WHRtg=50, WHRtg_SF=2)
