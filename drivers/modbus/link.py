@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from math import inf
 from typing import Any, TypeVar
 
 from drivers.driver import Reader
@@ -52,8 +53,8 @@ class Link:
         self._transaction = 0
         self._not_before = 0.0
         """Loop time before which no request is sent, because of the connect delay."""
-        self._last_end = 0.0
-        """When the last request ended, in the loop's time."""
+        self._last_end = -inf
+        """When the last request ended, in the loop's time, which may begin when the machine starts."""
         self.wrong_transactions = 0
         """How often the first reply of a connection had a wrong transaction number."""
         self._late_until: dict[int, float] = {}

@@ -196,6 +196,18 @@ async def test_a_connection_closed_as_the_request_arrives_is_reopened_once() -> 
 
 
 @pytest.mark.simulated_time
+async def test_the_first_request_waits_for_no_gap() -> None:
+    """Not even if the machine has run for less time than the gap."""
+    loop = asyncio.get_running_loop()
+    async with FaultServer(REGISTERS) as server:
+        link = Link(server.link(request_gap_s=loop.time() + 100.0))
+        began = loop.time()
+        assert list(await link.read(1, Table.HOLDING, 0, 1)) == [1000]
+        assert loop.time() - began < 1.0
+        await link.close()
+
+
+@pytest.mark.simulated_time
 async def test_a_connection_closed_while_idle_costs_no_pause_and_no_mistake() -> None:
     async with FaultServer(REGISTERS) as server:
         link = Link(server.link(request_gap_s=2.0))
