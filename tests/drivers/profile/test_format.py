@@ -17,7 +17,7 @@ from drivers.driver import Driver, ReadOptions
 from drivers.errors import IllegalFunctionError, RefusedError
 from drivers.modbus.link import Link
 from drivers.modbus.settings import LinkSettings
-from drivers.model import Quality, Scan, Table
+from drivers.model import NodeType, Quality, Scan, Table
 from drivers.profile.loader import load
 from drivers.profile.register_driver import SELECT_EVERY_S, RegisterDriver
 from drivers.registers.refusals import RECHECK_FIRST_S
@@ -422,6 +422,15 @@ async def test_the_lowest_number_with_an_offset_is_no_power_of_a_battery(tmp_pat
     text = point("active_power", 0, "int16", offset=5) + point("soc", 9, "uint16")
     async with device(tmp_path, text, {0: 0x8000, 9: 40}, "battery") as battery:
         assert await battery.poll() == {"active_power": 0.0, "soc": 40.0}
+
+
+async def test_a_hybrid_of_which_no_point_is_used_reads_nothing(tmp_path: Path) -> None:
+    text = 'point = [{ quantity = "active_power", node = "grid", table = "holding", address = 0, type = "int16" }]\n'
+    options = ReadOptions(nodes=frozenset({NodeType.STORAGE}))
+    async with device(tmp_path, text, {0: 1}, "hybrid", options) as hybrid:
+        assert await hybrid.poll() == {}
+        assert hybrid.scan is not None
+        assert hybrid.scan.requests == 0
 
 
 async def test_only_the_battery_of_a_hybrid_sleeps(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from drivers.model import WORD_ORDERS, Quality, Resolution, Value, WordOrder
 from drivers.registers.block_codec import Cell, block_decoder
-from drivers.registers.codec import FORMATS, Encoding, decoder, encode
+from drivers.registers.codec import FORMATS, Encoding, decoder, encode, linear
 
 ORDERS = st.sampled_from(["big", "little", "big_swapped", "little_swapped"])
 INTEGERS = sorted(set(FORMATS) - {"bool", "bitfield", "float32", "float64"})
@@ -259,6 +259,39 @@ def test_a_whole_request_decodes_as_its_values_one_by_one(
         assert type(value) is type(expected[0])
         assert (value is None) == (quality is not Quality.GOOD)
         assert not isinstance(value, float) or (math.isfinite(value) and str(value) != "-0.0")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "scale"),
+    [(Encoding("float32"), None), (Encoding("float32", scale=0.1), (1, 10)), (Encoding("int16"), (1, 1))],
+)
+def test_a_float_without_a_scale_is_not_scaled(encoding: Encoding, scale: object) -> None:
+    found = linear(encoding)
+    assert found is not None
+    assert found[3] == scale
+
+
+class _Counted(list[Any]):
+    """Counts how often it is read from the beginning, and how often an item is written."""
+
+    reads = writes = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.reads += 1
+        return super().__iter__()
+
+    def __setitem__(self, *args: Any) -> None:
+        self.writes += 1
+        super().__setitem__(*args)
+
+
+def test_values_that_do_not_overlap_are_unpacked_together_and_written_once() -> None:
+    """Each poll does this for each value; docs/benchmarks.md has the limit of its CPU time."""
+    cells = tuple(Cell(2 * slot, Encoding("float32"), slot) for slot in range(20))
+    words, values = _Counted(encode(Encoding("float32"), 231.5) * 20), _Counted([None] * 20)
+    block_decoder(cells, 40)(words, values, [Quality.GOOD] * 20)
+    assert values == [231.5] * 20
+    assert (words.reads, values.writes) == (1, 20)
 
 
 def test_words_are_packed_as_struct_does() -> None:
