@@ -200,5 +200,5 @@ def _row(device: Device, reading: Reading, at: float) -> tuple[str, ...]:
 def number(value: Value) -> str:
     """Return a value as text, with at most three decimals."""
     if isinstance(value, float):
-        return f"{value:.3f}".rstrip("0").rstrip(".")
+        return f"{round(value, 3) + 0.0:.3f}".rstrip("0").rstrip(".")  # the addition converts -0.0 to 0.0
     return str(value).lower() if isinstance(value, bool) else value

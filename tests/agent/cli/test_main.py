@@ -379,3 +379,10 @@ def test_the_name_of_a_driver_is_whole_on_a_narrow_terminal(capsys: pytest.Captu
     Console(width=80).print(grid)
     assert name in capsys.readouterr().out
     assert number(False) == "false"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(-0.0, "0"), (-0.0004, "0"), (-0.0006, "-0.001"), (230.1, "230.1"), (1e6, "1000000")]
+)
+def test_a_value_has_at_most_three_decimals_and_zero_has_no_sign(value: float, text: str) -> None:
+    assert number(value) == text
