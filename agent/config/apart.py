@@ -43,14 +43,14 @@ class Loading:
             env=None if environ is None else dict(environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C reaches only the caller; `result` then ends the process
+            start_new_session=True,  # Ctrl-C reaches only the caller, and `result` then ends the process
         )
 
     def result(self) -> Config:
         """Wait for the configuration and return it. Raises ConfigError if it has mistakes.
 
         The result has the values and properties of a `Config`, but is a plain table. Raises RuntimeError if the process
-        failed. The process has then written the reason to standard error.
+        failed. If an exception ended the process, the exception is on standard error.
         """
         with self._process:
             try:

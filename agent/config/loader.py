@@ -50,9 +50,9 @@ _LISTS = {
 
 
 def _list_once(path: Path, problem: str) -> str:
-    """Return how to write several tables, if `problem` names a key of `_LISTS` that the file has several times.
+    """Return how to write several tables of the key that `problem` names; empty if these tables are no mistake.
 
-    At least one of these tables must be [key] instead of [[key]]. Otherwise, return an empty text.
+    They are a mistake if the key is in `_LISTS`, the file has several of them, and at least one is [key], not [[key]].
     """
     text = path.read_text("utf-8", "replace")
     for key, hint in _LISTS.items():

@@ -31,7 +31,7 @@ STALE_INTERVALS = 3.0
 ENERGIES = "energy.sqlite3"
 """The name of the file of the energies, which is beside `outbox.path`."""
 OWNER_SUFFIX = ".endpoint"
-"""The suffix of a file beside `outbox.path`. This file contains the name of the endpoint with this queue."""
+"""The suffix of the file beside `outbox.path` that contains the name of the endpoint whose queue is `outbox.path`."""
 
 
 def endpoint_key(pushes: Sequence[object], index: int) -> str:
@@ -63,7 +63,10 @@ class BaseTable:
     __hash__ = None  # type: ignore[assignment]  # a table can contain dicts
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the values by their keys. A value that is a table is converted too, but not tables in tuples."""
+        """Return the values by their keys.
+
+        A value that is a table is converted too. Tables in tuples and dicts are not converted.
+        """
         return {key: value.as_dict() if isinstance(value, BaseTable) else value for key, value in self.__dict__.items()}
 
 

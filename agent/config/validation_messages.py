@@ -28,7 +28,7 @@ def explain(error: ValidationError, environ: Mapping[str, str], origin: str, roo
     """
     for item in error.errors(include_url=False):
         if item["type"] == "too_short" and len(error.errors()) > 1:
-            continue  # pydantic does not count wrong items; the error of such an item has its own line
+            continue  # pydantic counts only the correct items, and each wrong item has a line of its own
         place, steps = _place(item["loc"])
         message = f"{place}{_rule(item, place, steps, root)}"
         yield f"{origin_of(message, environ, origin)}: {message}"

@@ -136,7 +136,10 @@ def _numbered(match: re.Match[str]) -> str:
 
 
 def _joined(text: str) -> str:
-    """Return the text in lower case, without white space, backslashes and NUL. For secrets with few letters."""
+    """Return the text in lower case, without white space, backslashes and NUL.
+
+    This form keeps the other characters, so a secret that has few letters and digits can be found in it.
+    """
     return _BETWEEN.sub("", text.lower())
 
 
