@@ -22,7 +22,7 @@ from drivers.sunspec import SunSpec, SunSpecMeter
 _MOST_SILENCES = 3
 """The identification of a device ends after this number of time-outs."""
 _ATTEMPTS = 2
-"""A device is polled up to this many times, until a poll succeeds. So one lost reply is not reported."""
+"""A device is polled up to this many times, until a poll succeeds. So a single failed poll is not reported."""
 
 
 @dataclass(slots=True)
@@ -62,9 +62,9 @@ STEPS = 2
 async def check_link(
     connection: Connection, identifier: Identifier, clock: Clock, step: Callable[[str], None]
 ) -> list[DeviceResult]:
-    """Poll every device of the link, again if the first poll fails. Then identify the devices that gave a scan.
+    """Poll every device of the link. Then identify the devices that gave a scan.
 
-    The link is closed at the end.
+    A device is polled again if its first poll fails. The link is closed at the end.
     """
     results = [DeviceResult(device) for device in connection.devices]
     try:
@@ -112,7 +112,10 @@ async def _check_device(result: DeviceResult, clock: Clock) -> None:
 
 
 async def _other_family(device: Device, link: object, identifier: Identifier) -> list[str]:
-    """Return a hint if the device has the mark of a family, but not of the family of its driver; otherwise nothing."""
+    """Return a hint if the device is identified as another family, and not also as the family of its driver.
+
+    No hint if the device did not reply to the requests that recognise the family of its driver.
+    """
     driver = device.driver
     if not isinstance(driver, RegisterDriver):
         return []

@@ -224,8 +224,9 @@ def token_access(config: Path, reader: ServiceUser | None, *, root: bool) -> Acc
 def write(config: Path, text: str, token_file: Path, token: str | None) -> None:
     """Write a new configuration, and its token unless `token` is None. Raises OSError.
 
-    Raises FileExistsError if `config` exists and is not the unchanged example, or if the token file is not empty. If
-    the configuration cannot be written, the token file is again as it was: it is deleted or empty.
+    Raises FileExistsError if `config` is neither empty nor the unchanged example, or if a token is to be written and
+    the token file is not empty. If the configuration cannot be written, the token file is again as it was: it is
+    deleted or empty.
     """
     reader, root = service(), os.geteuid() == 0
     empty = token_file.exists()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _IN_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs"})
-"""Types of file systems whose files are lost at a restart."""
+"""Types of file systems whose files are deleted by a restart of the machine."""
 _OF_THE_KERNEL = frozenset(
     {
         *("proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "pstore", "bpf"),
@@ -17,7 +17,7 @@ _OF_THE_KERNEL = frozenset(
 
 
 def why_not_kept(path: Path, mounts: str | None = None) -> str | None:
-    """Return why a file at `path` is lost at a restart; None if it is kept, or if this is not known.
+    """Return why a file at `path` is deleted by a restart or cannot exist; None if it is kept, or if this is not known.
 
     Symbolic links are followed. `mounts` is a text in the format of /proc/self/mountinfo; None: this file is read.
     """

@@ -59,10 +59,10 @@ def service() -> ServiceUser | None:
 
 
 def unreadable_files(config: Config, file: Path, reader: ServiceUser) -> Iterator[str]:
-    """Yield a sentence for each file that the service needs and cannot read, and one if it cannot write the queue.
+    """Yield a sentence for each file that the service needs and cannot read, and if the service cannot write the queue.
 
-    The files are the configuration `file` and those that it names. The token files of endpoints are not checked,
-    because systemd gives the service a copy.
+    The files are the configuration `file`, the files that it names, and the site's own profiles. The token files of
+    endpoints are not checked, because systemd gives the service a copy of each.
     """
     for path in dict.fromkeys((file, *_files(config))):
         if any(path.is_relative_to(place) for place in _HIDDEN):
