@@ -169,7 +169,7 @@ def _comments(found: UnitProposals) -> Iterator[str]:
 def _uncertain(identity: Identity) -> Iterator[str]:
     """Yield comments if the device did not reply to the requests that recognise the families in `identity.unanswered`.
 
-    The device may belong to such a family, because a reply can be lost.
+    The device may still belong to such a family, because a device does not reply to every request.
     """
     names = identity.unanswered
     if names:

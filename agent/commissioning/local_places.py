@@ -12,7 +12,7 @@ _LEAST_PREFIX = 22
 """The prefix length of the largest network that is proposed. The scan of a larger network would take long."""
 _MOST_NETWORKS = 3
 _VIRTUAL = ("lo", "docker", "br-", "veth", "virbr", "tun", "tap", "wg", "tailscale", "zt")
-"""Network interfaces with these prefixes are not scanned: loopback, containers, virtual machines, tunnels."""
+"""Network interfaces whose names begin so are not scanned: loopback, containers, virtual machines, tunnels."""
 _SERIAL = ("ttyUSB*", "ttyACM*")
 
 
@@ -47,7 +47,7 @@ def _networks(routes: Path) -> Iterator[str]:
 def timezone(localtime: Path = Path("/etc/localtime")) -> str | None:
     """Return the IANA name of this machine's time zone, such as Europe/Brussels.
 
-    None if the name is not known, or if it has no region (UTC).
+    None if the name is not known, or if it has no region, such as UTC.
     """
     if name := os.environ.get("TZ", "").lstrip(":"):
         return name if "/" in name and not name.startswith("/") else None

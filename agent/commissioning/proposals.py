@@ -171,7 +171,7 @@ def note_with_address(place: SearchLocation) -> str:
 def scan_notes(places: Iterable[SearchLocation], configured: Collection[str]) -> Iterator[str]:
     """Yield the notes of the scan, and which units are not proposed because they are configured already.
 
-    `configured` as in `without_configured`.
+    `configured` has the addresses of units, such as "192.168.1.20:502 unit 1".
     """
     for place in places:
         if place.note:

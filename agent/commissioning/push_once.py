@@ -37,7 +37,7 @@ async def push_each(
 ) -> AsyncIterator[PushResult]:
     """Send each message once and yield its result. Stop at the first message that is not delivered.
 
-    If the clock is not set and `wait_for_clock_s` is not 0, nothing is sent. The only result then says this.
+    If the clock is not set and `wait_for_clock_s` is not 0, nothing is sent. The only result then gives this reason.
     """
     if config.wait_for_clock_s and not plausible(clock.time()):
         now = datetime.fromtimestamp(clock.time(), UTC).isoformat(timespec="seconds")

@@ -88,9 +88,9 @@ async def read_site(config: Config, site: Site) -> SiteReading:
 
 
 def _copy(state: Path, scratch: Path) -> Path:
-    """Copy the daemon's file of energies, and the log of its database, into `scratch`. Return the path of the copy.
+    """Copy the daemon's file of energies and its write-ahead log into `scratch`. Return the path of the copy.
 
-    If there is no file that this user can read, nothing is at that path.
+    If there is no file of energies that this user can read, nothing is at that path.
     """
     for suffix in ("", "-wal"):
         source = state.with_name(state.name + suffix)

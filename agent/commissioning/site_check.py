@@ -44,9 +44,9 @@ class SiteResult:
 
 
 async def check_site(config: Config, site: Site, clock: Clock) -> SiteResult:
-    """Poll every device, again if the first poll fails, and connect to every enabled endpoint. No message is sent.
+    """Poll every device, and connect to every enabled endpoint. No message is sent.
 
-    Links are polled in parallel.
+    A device is polled again if its first poll fails. Links are polled in parallel.
     """
     identifier = Identifier(Catalogue(config.drivers.profile_dirs).profiles()[0], clock.monotonic)
     with steps(STEPS * len(site.devices)) as step:

@@ -1,4 +1,4 @@
-"""Finds settings that are allowed but probably mistakes, mostly of devices. No device is polled.
+"""Finds settings, mostly of devices, that are allowed but probably mistakes. No device is polled.
 
 Each finding is one sentence.
 """
