@@ -1,4 +1,4 @@
-"""The commands `scan` and `dump`, and a part of others: `check --online` and `simulate --dump`."""
+"""The commands `scan` and `dump`, and the options `check --online` and `simulate --dump` of other commands."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class DemoDisplay:
     summary: Summary | None
     arrivals: Sequence[Verdict]
     counts: Mapping[str, int]
-    """The numbers of messages: "accepted", "refused"."""
+    """The display uses the numbers of messages at the keys "accepted" and "refused"."""
     clock: str
     """The time at the site, as text."""
     closing: str
@@ -119,7 +119,7 @@ def _grid(columns: Sequence[tuple[str, int]]) -> Table:
 
 
 def _site(devices: Sequence[Device], summary: Summary, columns: int) -> Table:
-    """Return the table of the site: for each type its nodes, and its total if it has several.
+    """Return the table of the site: for each type its nodes, and its total if the type has several nodes.
 
     Only the first `columns` of `_SITE_COLUMNS` are shown.
     """
@@ -148,7 +148,10 @@ def _row_of(device: Device, cells: Sequence[str]) -> tuple[RenderableType, ...]:
 
 
 def _cells(type_: NodeType, fields: Fields) -> tuple[str, str, str, str]:
-    """Return as texts, empty without a value: power, its direction, energies of the day, charge or operation modes."""
+    """Return the texts of four cells: power, its direction, energies of the day, charge and operation modes.
+
+    The text of a cell without a value is empty.
+    """
     given = fields.get("active_power_W")
     power = round(given) if isinstance(given, float) else None
     numbers = {name: value for name, value in fields.items() if isinstance(value, float)}

@@ -1,4 +1,7 @@
-"""The commands `files`, `config example` and `config schema`: they write the files of the installed release."""
+"""The commands `files`, `config example` and `config schema`.
+
+`files` writes the files of the installed release. `config` prints the example or the JSON Schema of the configuration.
+"""
 
 from __future__ import annotations
 

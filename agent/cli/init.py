@@ -1,4 +1,4 @@
-"""`init`: asks for the settings of a site, finds its devices, writes the configuration, checks it, and pushes once."""
+"""`init`: asks for the settings of a site, finds its devices, writes and checks the configuration, offers a push."""
 
 from __future__ import annotations
 

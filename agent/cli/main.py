@@ -1,6 +1,7 @@
 """The commands. Each one imports its modules when it runs, so that the daemon does not load the tools.
 
-Exit status: 0 success, 1 failure, 2 usage error, 78 configuration error (EX_CONFIG; systemd does not restart then).
+Exit status: 0 success, 1 failure, 2 usage error, 78 configuration error (EX_CONFIG). After 78, systemd does not
+restart the service.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def run(
     log_format: Annotated[str, typer.Option(help="auto, console or json; overrides the configuration.")] = "",
 ) -> None:
     """Runs the daemon in the foreground."""
-    # `agent.__main__` runs this command itself, without this package, unless it needs typer for the arguments.
+    # If the arguments can be read without typer, `agent.__main__` runs the daemon itself, without this function.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # ignore a reload during the start
     from agent.config import Loading
     from agent.service import run as run_daemon

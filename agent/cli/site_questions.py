@@ -37,7 +37,10 @@ class SiteOptions:
 
 
 def answers(ask: Questions, options: SiteOptions, config: Path) -> tuple[SiteAnswers, str | None]:
-    """Return the settings, and the token to write; None if the token file has one. A wrong option is a usage error."""
+    """Return the settings, and the token to write. The token is None if the token file has one already.
+
+    A wrong option is a usage error.
+    """
     if options.node_id is not None:
         _require("--site-id", _rule("site", "node_id", options.node_id))
     if options.interval_s is not None:

@@ -148,7 +148,7 @@ def _watts(power: float | None) -> str:
 
 
 def _scaled(value: float) -> str:
-    """Return a number as the text before its unit: "950 "; in thousands from 999.5 on: "1.50 k"."""
+    """Return a number as the text before its unit, such as "950 ". From 999.5 on, thousands are used: "1.50 k"."""
     return f"{value / 1000:.2f} k" if abs(value) >= 999.5 else f"{round(value)} "
 
 
