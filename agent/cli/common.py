@@ -87,7 +87,10 @@ def fail(mistakes: str | Sequence[str], status: int = 1) -> NoReturn:
 
 
 def narrowed(site: Site, nodes: list[str] | None) -> Site:
-    """Return the site with only the devices of these nodes; all without `nodes`. An unknown node is a usage error."""
+    """Return the site with only the devices of `nodes`, or the whole site if no nodes are given.
+
+    An unknown node is a usage error.
+    """
     from agent.config import ConfigError
     from agent.site import only
 

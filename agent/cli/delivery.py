@@ -113,9 +113,10 @@ def outbox(
 
 
 def _queues(context: typer.Context, config: Path | None, endpoint: str | None) -> list[Queue]:
-    """Return the queues that the options choose; all without `--endpoint`. An unknown endpoint is a usage error.
+    """Return the queue of the endpoint that `--endpoint` names, or all queues. An unknown endpoint is a usage error.
 
-    `config` and `endpoint` are the options after the subcommand; if None, those before the subcommand count.
+    `config` and `endpoint` are the options after the subcommand. If one of them is None, the same option before the
+    subcommand counts.
     """
     from agent.commissioning.outbox_admin import queues
     from agent.config import did_you_mean

@@ -154,7 +154,7 @@ def _unread_sunspec(device: Device, devices: Sequence[Device]) -> Iterator[str]:
 
 
 def _orders_to_try(order: WordOrder) -> list[WordOrder]:
-    """Return the other word orders. First those in which only the words are exchanged: the most frequent mistake."""
+    """Return the other word orders. First those that differ only in the order of the words."""
     swapped_bytes = WORD_ORDERS[order].bytes_swapped
     others = (other for other in WORD_ORDERS if other != order)
     return sorted(others, key=lambda other: WORD_ORDERS[other].bytes_swapped != swapped_bytes)

@@ -43,8 +43,8 @@ class Subject:
 class Address:
     """The address that the operator gave.
 
-    If `port` is None, the port of the driver is used; without such a port, the port of the transport. If `unit_id` is
-    None, the unit id of the driver is used; without such a unit id, 1.
+    If `port` is None, the port of the driver is used, or the port of the transport if the driver has none. If `unit_id`
+    is None, the unit id of the driver is used, or 1 if the driver has none.
     """
 
     where: str

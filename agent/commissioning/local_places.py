@@ -12,7 +12,7 @@ _LEAST_PREFIX = 22
 """The prefix length of the largest network that is proposed. The scan of a larger network would take long."""
 _MOST_NETWORKS = 3
 _VIRTUAL = ("lo", "docker", "br-", "veth", "virbr", "tun", "tap", "wg", "tailscale", "zt")
-"""Network interfaces whose names begin so are not scanned: loopback, containers, virtual machines, tunnels."""
+"""Interfaces whose names begin with one of these are not scanned: loopback, containers, virtual machines, tunnels."""
 _SERIAL = ("ttyUSB*", "ttyACM*")
 
 

@@ -184,8 +184,8 @@ def _whole(times: float) -> int:
 
 _LEAST_W = 300.0
 _SHARE = 0.1
-"""The tolerance of the sum of all powers: `_LEAST_W`, or this share of the largest power if it is more. Devices are
-polled at different moments, and their measurements are not exact."""
+"""The sum of all powers has a tolerance of `_LEAST_W`, or of this share of the largest power if this share is more.
+Devices are polled at different moments, and their measurements are not exact."""
 
 _SIGN_INTO_SITE = {NodeType.GRID: 1.0, NodeType.SOLAR: 1.0, NodeType.STORAGE: -1.0, **dict.fromkeys(LOADS, -1.0)}
 """1: a positive power of the type is supplied to the site. -1: a positive power is taken by a battery or a load."""

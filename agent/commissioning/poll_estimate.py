@@ -12,7 +12,7 @@ from drivers.profile import RegisterDriver
 GATEWAY_S = 0.02
 """Minimum time of one request to a unit behind a gateway. The serial line behind the gateway may be slower."""
 SERIAL_ANSWER_S = 0.01
-"""How long a device on a serial line needs before it replies."""
+"""The assumed time from a request to the reply of a device on a serial line."""
 _BITS_PER_BYTE = 11
 """A byte on the line, with start bit, parity bit and stop bit."""
 _REQUEST_BYTES = 8

@@ -34,7 +34,7 @@ class SiteResult:
     slow: tuple[str, ...] = ()
     """One sentence for each link that is too slow for its poll intervals or for the deadline of a push."""
     powers: dict[NodeType, float] = field(default_factory=dict)
-    """The power of each type in W, with the sign of the contract. Relays are omitted: they measure no power."""
+    """The power of each type in W, with the sign of the contract. Relays are omitted, because they measure no power."""
     without_power: tuple[str, ...] = ()
     """The nodes whose power is unknown."""
 
@@ -89,8 +89,8 @@ def _clock(now: float) -> str:
 def _powers(devices: list[DeviceResult]) -> tuple[dict[NodeType, float], tuple[str, ...]]:
     """Return the sum of each type in W, and the nodes whose power is unknown.
 
-    Relays are omitted: they measure no power. A node whose device does not answer, or answers without a power, counts
-    0 W if its `when_offline` is not `missing`.
+    Relays are omitted, because they measure no power. If the device of a node does not answer, or answers without a
+    power, the node counts 0 W unless its `when_offline` is `missing`.
     """
     found = {
         node.node_id: reading.value

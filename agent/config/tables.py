@@ -1,4 +1,4 @@
-"""The tables of the configuration for the daemon: their properties, without rules and without pydantic.
+"""The tables of the configuration as the daemon uses them: values and properties, without checks and pydantic.
 
 The model of a table inherits from the class of the table in this module. `plain` in `agent.config.apart` makes an
 object of that class from a validated model, with the same values.
