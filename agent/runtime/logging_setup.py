@@ -31,7 +31,7 @@ def configure(level: str, format: Format = "auto", stream: TextIO | None = None)
     """Write events and the warnings of libraries to `stream`; None means standard error."""
     out = stream if stream is not None else sys.stderr
     number = getattr(logging, level.upper())
-    # A reload keeps the RepeatLimiter: a new one would let all repeated events through again.
+    # A reload keeps the RepeatLimiter, because a new RepeatLimiter would let all repeated events through again.
     counting = [each for each in structlog.get_config()["processors"] if isinstance(each, RepeatLimiter)]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -71,7 +71,7 @@ def _renderers(format: Format, out: TextIO) -> list[Processor]:  # noqa: A002 - 
 _TRACES = ("exception", "where")
 """The fields with a traceback."""
 _MOST_TRACE = 20_000
-"""Characters of a traceback."""
+"""Largest number of characters of a traceback."""
 
 
 def _bounded(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -92,7 +92,7 @@ def _escaped(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
 
 
 class _LossyStream:
-    """A stream that ignores errors: if the disk is full or the stream is closed, the text is lost."""
+    """A stream that ignores errors. If the disk is full or the stream is closed, the text is not written."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

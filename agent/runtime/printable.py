@@ -1,8 +1,8 @@
 """Makes foreign text safe to show on a terminal, in the log and in the status line of the service manager. Pure.
 
-The text of a file, a device or a peer can have escape sequences that control a terminal, marks that change the order of
-the characters, and any length. Code that shows such a text calls `printable`. The log escapes and shortens its texts
-itself (`agent.runtime.logging_setup`).
+The text of a file, a device or a peer can have escape sequences that control a terminal, characters that change the
+direction of the text, and any length. Code that shows such a text calls `printable`. The log escapes and shortens its
+texts itself (`agent.runtime.logging_setup`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def complaints(lines: Sequence[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return the whole `text`, with escapes instead of characters that are not printable. For files."""
+    """Return the whole `text`, with escapes instead of characters that are not printable, for a file."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else _escape(each) for each in text)

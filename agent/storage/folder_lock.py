@@ -1,4 +1,6 @@
-"""Locks the state directory for one process. Two processes would poll the same devices and push the same messages.
+"""Locks the state directory for one process.
+
+Without this lock, two processes could poll the same devices and push the same messages.
 
 The kernel locks the directory itself. No file is needed, and the disk may be read-only. The lock ends with the
 process. If the file system does not support locks, the process runs without a lock.

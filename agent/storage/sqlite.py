@@ -20,7 +20,7 @@ from urllib.parse import quote
 from agent.storage.folder_lock import check_locks
 
 PRIVATE = 0o600
-"""The mode of the files that other modules create beside a database: only the user of the agent may read and write
+"""The mode of the files that other modules create beside a database. Only the user of the agent may read and write
 them."""
 BUSY_S = 5.0
 """Maximum seconds that a statement waits for a lock of another process."""
@@ -33,7 +33,7 @@ class UnusableFileError(sqlite3.DatabaseError):
 
 
 def code(error: BaseException) -> int | None:
-    """Return the primary result code of SQLite; None for an error without one."""
+    """Return the primary result code of SQLite; None if the error has no such code."""
     extended = getattr(error, "sqlite_errorcode", None)
     return None if extended is None else extended & 0xFF
 
@@ -53,9 +53,10 @@ def open_for_writing(
 ) -> sqlite3.Connection:
     """Open or create the file in WAL mode, and check all of it.
 
-    `exclusive` keeps other processes out. SQLite then needs no `-shm` file. `synchronous` is the PRAGMA. Raises
-    sqlite3.Error: `means_damage` is true for a damaged file, and false if the disk does not accept writes or if another
-    process holds a lock for `busy_s`. Raises NotAloneError if another agent has locked the directory.
+    `exclusive` keeps other processes out. SQLite then needs no `-shm` file. `synchronous` is the value of the PRAGMA of
+    this name. Raises sqlite3.Error: `means_damage` is true for a damaged file, and false if the disk does not accept
+    writes or if another process holds a lock for `busy_s`. Raises NotAloneError if another agent has locked the
+    directory.
     """
     check_locks()
     db = _connect(_uri(path), exclusive=exclusive, busy_s=busy_s)
@@ -74,8 +75,8 @@ def open_for_writing(
 def open_read_only(path: Path) -> sqlite3.Connection:
     """Open the file on a disk that accepts no writes. Changes that are only in the write-ahead log are read too."""
     log = _log_of(path)
-    # To read a log, SQLite needs a lock and an -shm file, and a read-only disk allows neither. With `unix-none` SQLite
-    # takes no lock, and in exclusive mode it needs no -shm file.
+    # To read a write-ahead log, SQLite needs a lock and an -shm file, and a read-only disk allows neither. With
+    # `unix-none` SQLite takes no lock, and in exclusive mode it needs no -shm file.
     how = "vfs=unix-none" if log.exists() and log.stat().st_size > 0 else "immutable=1"
     return _connect(f"{_uri(path)}?mode=ro&{how}", exclusive=True)
 
@@ -135,7 +136,7 @@ class WatchedFiles:
     """Finds out if an open database, its write-ahead log or the index of the log (`-shm`) was removed or replaced."""
 
     def __init__(self, path: Path) -> None:
-        """Call this after the database was opened, so that log and index exist."""
+        """Call this after the database was opened, so that the write-ahead log and the index exist."""
         self._path = path
         self._opened = path.stat()
         self._size = self._opened.st_size
@@ -158,7 +159,7 @@ class WatchedFiles:
         return None
 
     def remove_sides(self) -> None:
-        """Unlink the log and the index if their paths still name the open files.
+        """Unlink the write-ahead log and the index if their paths still name the open files.
 
         Call this after the database was moved. Otherwise SQLite would use them for the next database at the path. The
         open database can use both until it is closed.
@@ -194,7 +195,7 @@ def keep_log_space(path: Path, size: int) -> None:
 def set_aside(path: Path, suffix: str) -> Path:
     """Append `suffix` to the names of the file and its write-ahead log. Return the new path of the file.
 
-    Files that have the new names are deleted before.
+    Files that already have the new names are deleted first.
     """
     aside = path.with_name(path.name + suffix)
     remove(aside)
@@ -297,7 +298,7 @@ def _index_of(path: Path) -> Path:
 def _files(path: Path) -> list[Path]:
     """Return the write-ahead log and the file, if they exist.
 
-    The log is renamed first. So a renamed file always has its log; without the log, data would be lost. A log without
-    its file is harmless.
+    `rename` begins with the log. So a renamed file always has its log; without the log, data would be missing. A log
+    without its file is harmless.
     """
     return [file for file in (_log_of(path), path) if file.exists()]
