@@ -15,7 +15,7 @@ class Reserve:
     """A file of zeros beside the queue's file.
 
     When the disk is full, the agent deletes this file. SQLite then has the space to copy the pages of the write-ahead
-    log into the queue's file: the queue's file grows by the pages that are new. After that, the log uses its space
+    log into the queue's file, which grows by the pages that are new. After that, the write-ahead log uses its space
     again for the next changes.
     """
 

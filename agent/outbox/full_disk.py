@@ -1,7 +1,7 @@
-"""Makes room for the queue on a full disk, and decides which records are dropped for it.
+"""Makes room for the queue on a full disk. Decides which records are dropped to make this room.
 
-The file first uses the space of its reserve, then the free space of the disk. After that, the oldest records are
-dropped.
+The queue's file first uses the space of its reserve, then the free space of the disk. After that, dead letters and then
+the oldest records are dropped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from agent.storage import is_full
 log = structlog.get_logger(__name__)
 
 # Limits of one transaction: number of changes of each kind, and bytes of new messages. On a full disk they are small,
-# because the log has little space.
+# because the write-ahead log has little space.
 _PART = (1024, 1024 * 1024)
 _PART_WHEN_FULL = (32, 32 * 1024)
 
@@ -54,7 +54,7 @@ class FullDisk:
         return self._reserve.give()
 
     def checkpoint(self, store: Store) -> bool:
-        """Write the log back into the file. If the disk has no room for this, delete the reserve first.
+        """Write the write-ahead log back into the file. If the disk has no room for this, delete the reserve first.
 
         Return whether all of the log was written back.
         """

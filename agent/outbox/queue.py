@@ -10,12 +10,12 @@ Invariants:
 4. Every record that leaves without an `ack` is counted by reason in `drops`, and logged, unless a command deleted it.
    The records that a restart finds missing, because a file of the queue was removed or damaged, are counted too.
 5. An acknowledged record is not returned again. Exceptions: after a power cut, the records acknowledged since the last
-   `put`; after the loss of the log, the records whose `ack` was only in the log; after the end of the agent on a disk
-   that is not writable, the records whose `ack` was only in memory.
+   `put`; after the loss of the write-ahead log, the records whose `ack` was only in this log; after the end of the
+   agent on a disk that is not writable, the records whose `ack` was only in memory.
 6. Every body has a checksum. The queue returns only the bytes that `put` or `update` stored.
 7. No state of the disk stops the queue:
-   - Full: the file uses the space of its reserve and the free space of the disk. Then the oldest records are dropped,
-     as many as the new ones need.
+   - Full: the file uses the space of its reserve and the free space of the disk. Then dead letters and the oldest
+     records are dropped, as many as the new records need.
    - Not writable: changes stay in memory, up to a limit. Records that can be read are returned. When the disk is
      writable again, all changes are saved. Until then, invariant 1 does not hold; `in_memory` and the log say so.
    - Damaged, or written by a later version: the file is set aside with a date, and its legible records are kept.
@@ -40,9 +40,9 @@ from agent.storage import NotAloneError
 
 __all__ = ["Counts", "Outbox", "Record"]
 
-# The longest wait for the next attempt, in seconds: the hour that an endpoint may ask for, and a tenth more, so that
-# the agents of a fleet do not all return at once. If `next_try` is further away, the clock was set back, and the record
-# is due at once.
+# Maximum seconds that a record waits for its next attempt. An endpoint may ask for one hour, and the agent waits up to
+# a tenth longer, so that the agents of a fleet do not all return at once. If `next_try` is further away, the clock was
+# probably set back, so the record is due at once.
 MAX_WAIT_S = 4000.0
 # Seconds between two searches of `put` for messages that are too old.
 EXPIRE_EVERY_S = 60.0
@@ -100,13 +100,13 @@ class Outbox:
         return self._store.drops
 
     def put(self, bodies: Sequence[bytes], boot: str | None = None, mono: float = 0.0) -> list[Record]:
-        """Store messages, newest last, and return their records, which are durable and become the `live` ones.
+        """Store messages, and return their records in the same order. The records are durable, and are now live.
 
-        With `boot` the records are undated: measured at monotonic second `mono` of that boot, before the clock was set.
-        `live` does not return them while they are undated.
+        With `boot`, the records are undated. Their messages were measured at monotonic second `mono` of that boot,
+        before the clock could be trusted. `live` does not return records while they are undated.
 
-        Raises NotAloneError if the directory was replaced and another agent has locked the new one. The messages are
-        then stored in the queue that was moved away.
+        Raises NotAloneError if the directory was replaced and another agent has locked the new directory. The
+        messages are then stored in the queue that was moved away.
         """
         with self._lock:
             displaced: NotAloneError | None = None
@@ -179,7 +179,7 @@ class Outbox:
         return read_note(self._path)
 
     def set_note(self, content: bytes) -> None:
-        """Write a few bytes about the endpoint beside the queue. If the disk does not accept them, they are lost."""
+        """Write a few bytes about the endpoint beside the queue. If the disk rejects them, they are not kept."""
         write_note(self._path, content)
 
     def counts(self) -> Counts:

@@ -1,8 +1,8 @@
-"""A file beside the queue with the list of the records that are only in the write-ahead log, and the number of all
+"""A file beside the queue. It has the list of the records that are only in the write-ahead log, and the number of all
 records.
 
-If the log is removed or damaged and then the process is killed, the queue's file lacks these records. The next start
-compares the list and the number with the queue, and so finds how many records are missing.
+If the write-ahead log is removed or damaged and then the process is killed, the queue's file lacks these records. The
+next start compares the list and the number with the queue, and so finds how many records are missing.
 
 The file is written but not synced. It survives the end of the process; after a power cut it can be some seconds old.
 """
@@ -17,7 +17,8 @@ from pathlib import Path
 from agent.outbox.files import recent_of
 from agent.storage import PRIVATE, checksum
 
-# Bytes that are allocated when the file is opened, so that the list of a usual minute needs no space on a full disk.
+# Bytes that are allocated when the file is opened, so that the list of the records of a usual minute
+# needs no further space on a full disk.
 _BYTES = 4096
 _HEAD = 16
 """Bytes before the seqs: the checksum of all that follows it (4), the number of seqs (4), the number of all records
@@ -54,7 +55,7 @@ class RecentRecords:
     def close(self) -> None:
         if self._handle is not None:
             os.close(self._handle)
-            self._handle = None  # the number may soon belong to another file
+            self._handle = None  # its number may soon belong to another file
 
 
 def _parsed(content: bytes) -> tuple[set[int], int]:

@@ -21,7 +21,7 @@ class Record:
     refusals: int = 0
     next_try: float = 0.0
     parked: str | None = None
-    """Why the message is a dead letter; None if it is none."""
+    """Why the message is a dead letter; None if it is not a dead letter."""
     boot: str | None = None
     """The id of the boot in which the message was measured, if the message is undated; else None."""
     mono: float = 0.0

@@ -1,4 +1,4 @@
-"""Opens the queue's file. A damaged file is set aside with a date, and a new one gets its legible records.
+"""Opens the queue's file. A damaged file is set aside with a date in its name. A new file gets the legible records.
 
 The new file is written beside the damaged one and then renamed. A power cut at any moment loses nothing: either the
 damaged file is still in its place, or the new one is complete.
@@ -24,7 +24,8 @@ log = structlog.get_logger(__name__)
 
 # Limits of one transaction: the number of messages, and the bytes after which no further message is added. The small
 # limits are used in two cases:
-# - The disk is almost full. During a transaction, the log needs as much space as the messages need in the file.
+# - The disk is almost full. During a transaction, the write-ahead log needs as much space as the messages need in the
+#   file.
 # - The queue has almost its maximum size. A transaction is stored as a whole or not at all, and a small one may still
 #   fit.
 _CHUNK = (256, 1024 * 1024)
@@ -46,7 +47,7 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
     path.parent.mkdir(parents=True, exist_ok=True)
     replacement = path.with_name(path.name + ".new")
     if not path.exists() and replacement.exists():
-        remove(path)  # the log of a removed file
+        remove(path)  # the write-ahead log of a removed file
         replacement.rename(path)
     if damage is None:
         try:
@@ -69,8 +70,9 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
 def copy_to(path: Path, max_size_mb: int, removed: Store) -> int | None:
     """Create the file with all legible records of `removed`, the open file that was at this path before.
 
-    Return the number of records. Return None and change nothing if a file is at the path, or if the disk has no room
-    for all records. Raises sqlite3.Error or OSError if the disk is not writable, or if `removed` is damaged.
+    Return the number of records. Return None and change nothing if a file is at the path, or if the disk or the
+    configured size has no room for all records. Raises sqlite3.Error or OSError if the disk is not writable, or if
+    `removed` is damaged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
@@ -92,7 +94,10 @@ def copy_to(path: Path, max_size_mb: int, removed: Store) -> int | None:
 
 
 def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -> tuple[int, set[int]]:
-    """Write `records` to a new file until the disk is full. Return how many were saved, and which seqs had no room."""
+    """Write `records` to a new file until the disk is full or the file has its configured size.
+
+    Return how many were saved, and the seqs of those that had no room.
+    """
     store = Store.open(replacement, max_size_mb)
     saved: set[int] = set()
     no_room: set[int] = set()
@@ -127,7 +132,10 @@ def _next(records: Iterator[Record], most: int, size: int) -> dict[int, Record]:
 
 
 def _saved(store: Store, changes: PendingWrites) -> bool:
-    """Write the changes to the file itself, because its log is not renamed with it. Return False on a full disk."""
+    """Write the changes to the file itself, because its write-ahead log is not renamed with it.
+
+    Return False if the disk is full, or if the file has its configured size.
+    """
     try:
         store.apply(changes, durable=False)
         return store.checkpoint()

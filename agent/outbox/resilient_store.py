@@ -54,7 +54,7 @@ class ResilientStore:
         """Changes that the disk did not accept yet. Empty except during a write or a disk failure."""
         self._failure = DiskFailure(path, monotonic)
         self._recent_since: float | None = None
-        """Monotonic second at which records that are only in the log were first seen; None without such records."""
+        """Monotonic second since which records are known to be only in the write-ahead log; None if there are none."""
         self._told_removed = False
         self._may_exceed_bound = True
         """Whether the file may be larger than its configured size, because it was opened and not written yet."""
@@ -68,7 +68,8 @@ class ResilientStore:
         self._attach()
 
     def reopen_if_needed(self) -> None:
-        """Reopen the file if it is not open for writing, or if the file or its log was removed or replaced.
+        """Reopen the file if it is not open for writing, or if the file or its write-ahead log was removed or
+        replaced.
 
         Raises NotAloneError if another agent has locked the directory at the path. In this case the open file stays
         usable, because it was moved with its former directory.
@@ -93,9 +94,10 @@ class ResilientStore:
             self._attach()
 
     def checkpoint_if_due(self) -> None:
-        """Write the log back into the file if messages have depended on the log for `CHECKPOINT_S` seconds.
+        """Write the write-ahead log back into the file if messages have depended on this log for `CHECKPOINT_S`
+        seconds.
 
-        Do this earlier if `_MAX_RECENT` messages depend on the log.
+        Do this earlier if `_MAX_RECENT` messages depend on this log.
         """
         recent = 0 if self._store is None else len(self._store.recent.seqs)
         if self._store is None or not recent:
@@ -203,7 +205,7 @@ class ResilientStore:
     def write(self, changes: PendingWrites, *, durable: bool = False) -> None:
         """Make these changes. If `durable`, they survive a power cut, except while changes are kept in memory.
 
-        A change of a deleted record has no effect. If there is no room for new records, the oldest are dropped.
+        A change of a deleted record has no effect. If there is no room for new records, the oldest records are dropped.
         """
         if changes.added:
             self.last_seq = max(self.last_seq, *changes.added)

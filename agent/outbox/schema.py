@@ -79,7 +79,7 @@ def require_current(db: sqlite3.Connection) -> None:
 def restart_log(db: sqlite3.Connection) -> None:
     """Write one page. If the write-ahead log was written back before, SQLite begins a new log with this page.
 
-    The page is that of `user_version`: SQLite writes it even if its value does not change.
+    The page contains `user_version`. SQLite writes this page even if the value does not change.
     """
     db.execute(f"PRAGMA user_version = {_VERSION}")
 

@@ -44,14 +44,14 @@ from agent.storage import (
     transaction,
 )
 
-# `apply` writes the log back if it has at least this many pages. SQLite's own checkpoint is not used, because it leaves
-# the old pages in the log. If the log is damaged later, SQLite would treat its undamaged beginning as newer than the
-# file.
+# `apply` writes the log back if the log has at least this many pages. SQLite's own checkpoint is not used, because it
+# leaves the old pages in the log. If the log is damaged later, SQLite would treat its undamaged beginning as newer than
+# the file.
 _WAL_PAGES = 64
 _WAL_PAGES_WHEN_TIGHT = 8  # after `use_free_space`
 _WAIT_FOR_READERS_S = 0.25
 # Bytes that are allocated for the log when the file is opened: 40 pages with their headers. On a full disk, the log
-# must do with them. It then holds at most about `_WAL_PAGES_WHEN_TIGHT` pages that are not written back yet, and the
+# has only these bytes. It then holds at most about `_WAL_PAGES_WHEN_TIGHT` pages that are not written back yet, and the
 # pages of one transaction with 32 KiB of messages. On other disks the log can become larger.
 _WAL_BYTES = 40 * 4120
 # Pages that one step of `use_free_space` adds to the file.
@@ -80,8 +80,8 @@ class Store:
         self._log_pages = 0
         """The estimated number of pages in the log."""
         self.no_room: Collection[int] = ()
-        """If this file replaced a damaged one: the seqs of the messages that were not copied into it, because it or the
-        disk had no room for them."""
+        """If this file replaced a damaged one: the seqs of the messages that were not copied into it, because this
+        file or the disk had no room for them."""
         self.gone: Collection[int] = ()
         """Seqs of deleted records that are still in the file because it could not be written. `get`, `waiting`,
         `parked` and `undated` omit them."""
@@ -261,7 +261,7 @@ class Store:
     def oldest_of_size(self, size: int, spared: PendingWrites) -> list[int]:
         """Return the seqs of the oldest records that have at least `size` bytes in total, or all if they have less.
 
-        A record has the bytes of its body and 80 more. Dead letters come first. Records in `spared` are left out.
+        A record counts as the bytes of its body plus 80. Dead letters come first. Records in `spared` are left out.
         """
         found: dict[int, None] = {}
         for clause in ("WHERE parked IS NOT NULL", ""):
@@ -275,11 +275,12 @@ class Store:
         return list(found)
 
     def over_bound(self) -> bool:
-        """Whether the file is larger than the configured size, for example because the configured size was reduced."""
+        """Whether the used pages of the file exceed the configured size, for example because this size was reduced."""
         return pragma(self._db, "page_count") - pragma(self._db, "freelist_count") > self._max_pages
 
     def at_bound(self, size: int) -> bool:
-        """Whether the file has no room to grow by `size` bytes up to its configured size. Free pages do not count."""
+        """Whether the file has no room to grow by `size` bytes up to its configured size. Free pages are not counted as
+        room."""
         return pragma(self._db, "page_count") + size // PAGE_BYTES + 4 > self._max_pages
 
     def has_room_for_log(self) -> bool:
@@ -290,7 +291,7 @@ class Store:
     def use_free_space(self, size: int) -> bool:
         """Add free pages to the file, up to `size` bytes, so that no other program can use their space.
 
-        Call this when the disk has no room for the reserve: the pages use the little space that is left, or the space
+        Call this when the disk has no room for the reserve. The pages use the little space that is left, or the space
         of the deleted reserve. Until `release_free_space`, the file does not grow any more, so a checkpoint always has
         room. Return whether there are new free pages.
         """
