@@ -77,7 +77,7 @@ class Attempts:
         return outcome
 
     def released_by_token(self) -> bool:
-        """If the endpoint is misconfigured and there is a new token, end the pause. Return whether this ended it."""
+        """If the endpoint is misconfigured and there is a new token, end the pause. Return whether it was ended."""
         if self._handler.stats.state is not State.MISCONFIGURED or not self._endpoint.token_changed():
             return False
         self._breaker.release()

@@ -38,11 +38,11 @@ class BacklogWorker:
         live_open: Callable[[], int],
         live_within_s: float,
     ) -> None:
-        """`live_open` returns the number of live messages that have not ended their retries.
+        """`live_open` returns the number of live messages whose retries have not ended.
 
-        `due_time` returns the present Unix second for `Record.next_try`. It ignores later steps of the wall clock.
-        After the start the backlog waits for the first attempt of a live message, but no longer than `live_within_s`
-        seconds.
+        `due_time` returns the present Unix second, which is compared with `Record.next_try`. It ignores later steps of
+        the wall clock. After the start, the backlog waits for the first attempt of a live message, but no longer
+        than `live_within_s` seconds.
         """
         self._queue = queue
         self._attempts = attempts

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from agent.outbox import Record
 
-# If this many different live messages are refused and no live message is delivered meanwhile, the schema is the cause.
-# If a tick has this many messages or more, the number is that of the tick plus one. The refusals of one tick are not
-# enough, because the endpoint may refuse only some kinds of messages and accept the others.
+# If this many different live messages are refused and no live message is delivered meanwhile, the schema of the
+# messages is the cause. If a tick has this many messages or more, the number of its messages plus one is used
+# instead. The refusals of one tick are not enough, because the endpoint may refuse only some kinds of messages and
+# accept the others.
 REFUSALS_THAT_MEAN_SCHEMA = 3
 # Mean seconds between two probes. An answer to a message of the backlog can start a pause. A live message that is sent
 # during this pause is a probe.

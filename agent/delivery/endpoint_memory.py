@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class EndpointMemory:
-    """What was learned of one endpoint. Empty after a change of its settings or of the agent's version."""
+    """What was learned of one endpoint. Empty after a change of the endpoint's settings or of the agent's version."""
 
     def __init__(
         self,

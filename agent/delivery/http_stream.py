@@ -1,4 +1,4 @@
-"""Limits what httpcore reads as the answer to one request: number and bytes of the interim answers, and all bytes.
+"""Limits the answer to one request that httpcore reads: number and bytes of interim answers, and bytes in total.
 
 httpcore reads any number of interim answers (1xx), and h11 limits only a single head. An endless stream of interim
 answers would use a whole CPU core. httpx has no hook for interim answers, so this module counts the bytes before h11

@@ -1,6 +1,6 @@
 """Finds out whether the endpoint accepts live messages as fast as the site makes them. Pure.
 
-If newer ticks replace messages before their first attempt, the endpoint is too slow.
+If newer ticks replace messages before their first attempt, the endpoint is too slow. Such messages are late.
 """
 
 from __future__ import annotations

@@ -61,9 +61,9 @@ class Retry:
 
     @property
     def cause(self) -> str:
-        """A text that is equal for failures with the same cause: the log reports each cause once per outage.
+        """A text that is equal for failures with the same cause. The log reports each cause once per outage.
 
-        It does not contain the endpoint's text or the time of day, because they can differ in each answer.
+        The text does not contain the endpoint's text or the time of day, because they can differ in each answer.
         """
         return self.kind if self.answered or self.kind == "tls" else self.reason
 

@@ -132,7 +132,7 @@ class OutcomeHandler:
         self._log_page(record, outcome, now)
 
     def _log_page(self, record: Record, outcome: Delivered, now: float) -> None:
-        """Log if the answer is a web page: only the first one in a row.
+        """Log if the answer is a web page. Of several web pages in a row, log only the first.
 
         If the endpoint has ever answered 2xx without a page, also log once a day while the pages continue.
         """
@@ -213,9 +213,9 @@ class OutcomeHandler:
         await self._queue.update(tried)
 
     def _is_new_cause(self, outcome: Retry | Misconfigured) -> bool:
-        """Whether the log must report the cause: it is new in the present outage, and not too many were reported.
+        """Return whether the log must report the cause. If so, note that the cause is reported.
 
-        Then note that it is reported.
+        The log must report a cause that is new in the present outage, but at most `_MOST_CAUSES` causes.
         """
         if outcome.cause in self._told or len(self._told) >= _MOST_CAUSES:
             return False

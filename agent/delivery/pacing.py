@@ -4,7 +4,7 @@ After an outage, every agent of a fleet has a backlog at the same moment. At a f
 backlogs in the same minutes and cause a second outage. So each agent sends its backlog at random moments. The backlog
 of an outage of up to about two hours takes `SPREAD` times as long as the outage. Such a backlog is sent more slowly
 than live messages are made, so the endpoint gets less than twice its usual load. A longer backlog is sent faster, so
-that none takes days.
+that no backlog takes days.
 """
 
 from __future__ import annotations

@@ -116,6 +116,6 @@ def _may_be_repeated(outcome: Outcome | None) -> bool:
 
 
 def _again_s(state: RetryCallState) -> float:
-    """Return the seconds that tenacity waits; 0 after `Misconfigured`: then `_in_turn` waits for the breaker."""
+    """Return the seconds that tenacity waits; 0 after `Misconfigured`, because `_in_turn` waits for the breaker."""
     outcome = state.outcome.result() if state.outcome is not None else None
     return outcome.again_s or 0.0 if isinstance(outcome, Refused | Retry) else 0.0

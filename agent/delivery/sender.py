@@ -63,7 +63,7 @@ class Sender:
         watchdog: Watchdog | None = None,
         stats: DeliveryStats | None = None,
     ) -> None:
-        """`stats` are those of the sender that this one replaces. `on_outcome` is called after each attempt.
+        """`stats` are those of the sender that this sender replaces. `on_outcome` is called after each attempt.
 
         `backlog_rate_per_s` is the fixed rate of the backlog; None means a random rate (`agent.delivery.pacing`).
         """

@@ -2,7 +2,7 @@
 
 Within one boot, the monotonic clock gives the exact age of a message. The time between two boots is not known. So a
 message of an earlier boot keeps the date that the wall clock had when the message was stored. If this date is
-impossible (1970, or later than now), the message becomes a dead letter, and a person decides about it.
+impossible (before 2023-11-14, or later than now), the message becomes a dead letter, and a person decides about it.
 """
 
 from __future__ import annotations
