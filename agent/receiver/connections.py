@@ -14,15 +14,16 @@ MAX_CONNECTIONS = 32
 class Connections:
     """Closes connections after their deadline.
 
-    There are at most `most` connections. A new one beyond this number closes the connection whose last progress is the
-    oldest. The time-out of a socket cannot replace the deadline, because every byte restarts that time-out.
+    There are at most `most` connections. A new connection beyond this number closes the connection that made no
+    progress for the longest time. The time-out of a socket cannot replace the deadline, because every byte restarts
+    that time-out.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
         self._deadlines: dict[socket.socket, float] = {}
-        """The deadlines in monotonic seconds. The connection whose last progress is the oldest comes first."""
+        """The deadlines in monotonic seconds. The connection that made no progress for the longest time comes first."""
 
     def opened(self, connection: socket.socket, seconds: float) -> None:
         """Add a new connection. It is closed after `seconds` unless `extend` sets a new deadline."""

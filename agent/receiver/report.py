@@ -110,9 +110,10 @@ def _subject(message: dict[str, Any]) -> str:
 
 
 def _powers(message: dict[str, Any]) -> str:
-    """Return the powers by device type, such as `grid 1200 W, storage -300 W 41.6 %` (the state of charge follows).
+    """Return the powers by device type, such as `grid 1200 W, storage -300 W 41.6 %`.
 
-    Empty if the message has no power, and for a snapshot, which has its groups in `nodes`.
+    The percentage is the state of charge. Empty if the message has no power, and for a snapshot, which has its groups
+    in `nodes`.
     """
     shown = []
     for name, group in message.items():

@@ -1,4 +1,7 @@
-"""Order and gaps of one stream of messages: those of one node, those with the device types, or the snapshots. Pure."""
+"""Order and gaps of one stream of messages. Pure.
+
+A stream has the messages of one node, the messages with the totals of the device types, or the snapshots.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,10 @@ class Arrival:
     late: bool = False
     """Whether the message is older than the newest received message. It is then backlog after an outage."""
     missing: int = 0
-    """The number of messages that are missing between the newest received message and this one. 0 if this is late."""
+    """The number of missing messages between the newest received message and this message; 0 if it is late."""
     surplus: bool = False
-    """Whether no message was missing at this time, which is between the oldest and the newest received time. Usually a
-    received message with another id has the same time."""
+    """Whether the time of the message is between the oldest and the newest received time, and no message was missing at
+    this time. Usually a received message with another id has the same time."""
 
 
 @dataclass(slots=True)

@@ -30,7 +30,7 @@ _MAX_ID = 256
 _MAX_DEPTH = 8
 """Maximum nesting levels of a message. A valid message with `nodes` has four."""
 _CLOCK_OFF_S = 120.0
-"""If the time of a message that is not late and the clock of the receiver differ by more, the verdict has a note."""
+"""If a message that is not late has a time that is further from the receiver's clock, the verdict has a note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Verdict:
 
 
 class RefusedPostError(Exception):
-    """The POST is refused: a status, and the problems to report to the sender."""
+    """The POST is refused. The error has the status of the answer, and the problems to report to the sender."""
 
     def __init__(self, status: int, *problems: str, message: Any = None) -> None:
         super().__init__(*problems)

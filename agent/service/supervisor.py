@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 def run(main: Callable[[Callable[[], None]], Coroutine[Any, Any, None]]) -> None:
     """Run `main(ready)` until it ends, or SIGTERM or SIGINT cancels it. Restores the signal handlers.
 
-    `main` calls `ready` when the service manager may regard it as started.
+    `main` calls `ready` when the service manager may regard the service as started.
     """
     collect_rarely()
     asyncio.run(_supervised(main))

@@ -1,6 +1,7 @@
 """Says why the energies of the day have no balance. Pure.
 
-A balance needs all energies of the day of the grid, and of solar and storage if the site has them.
+The balance shows where the energy came from and where it went. It needs all energies of the day of the grid, and of
+solar and storage if the site has them.
 """
 
 from __future__ import annotations

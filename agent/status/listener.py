@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 RETRY_S = 30.0
 """Seconds before the listener tries its address again."""
 _FRESH_S = 0.5
-"""A snapshot that is younger than these seconds is used again."""
+"""A snapshot that is younger than this many seconds is used again."""
 # The part of a host name between two dots (RFC 1123).
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # The Host header: a name, an IPv4 address, or an IPv6 address in brackets, with or without a port (RFC 9110, 7.2).
@@ -185,7 +185,7 @@ def is_loopback_name(host: str) -> bool:
 
 
 def page() -> tuple[bytes, str]:
-    """Return the page with its style and script, and a content security policy that allows no others."""
+    """Return the page with its style and script, and a content security policy that allows only these two."""
     html = _part("page.html")
     html = html.replace(b"/* page.css */\n", _part("page.css"))
     html = html.replace(b"/* page_charts.js, page.js */\n", _part("page_charts.js") + _part("page.js"))

@@ -1,6 +1,6 @@
 """The state of the daemon at one moment, as plain values for page, metrics and terminal.
 
-`Snapshot` holds no secret: of the URL of each endpoint, it has only scheme, host and port. Powers are those of this
+`Snapshot` holds no secret. Of the URL of each endpoint, it has only scheme, host and port. Powers are those of this
 moment, with the signs of the contract (`[push.sign]` changes only what is sent). Energies of the day are those of the
 last push.
 """
@@ -39,7 +39,7 @@ class DeviceStatus:
     state: str
     """`waiting` (not polled yet), `ok`, `partial` (a part is missing), `asleep` (expected not to answer) or `lost`."""
     reason: str | None
-    """The error of the last poll if it failed, otherwise what it could not read. None if it was complete."""
+    """The error of the last poll if this poll failed, otherwise what the poll could not read; None if it read all."""
     lost_s: float | None
     """Seconds since the first failed poll after the last answer. None if the last poll was answered."""
     age_s: float | None
@@ -75,9 +75,10 @@ class LinkStatus:
     address: str
     devices: int
     load: float | None
-    """The share of the time that the polls of the answering devices need: the sum of last poll duration / interval.
+    """The share of the time that the polls of the answering devices need. Above 1, the link is too slow.
 
-    Above 1, the link is too slow. None if no device answers.
+    For each device, the duration of its last poll is divided by its interval; the load is the sum. None if no device
+    answers.
     """
 
 

@@ -29,8 +29,8 @@ def why_not_ready(
 
     `up_s`: seconds since the delivery to the endpoint was started. `last`: the newest attempt; None before
     the first one. `waits_for_clock`: whether messages wait until the time is known. `behind`: why live messages are
-    late; None if they are not. `timed`: whether the text says how long nothing was delivered. The others are as in
-    `EndpointStatus`.
+    late; None if they are not. `timed`: whether the text says how long nothing was delivered; a text about failed
+    attempts always says this. The other parameters are as in `EndpointStatus`.
     """
     if waits_for_clock:
         return WAITS_FOR_CLOCK
