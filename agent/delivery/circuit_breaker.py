@@ -90,7 +90,7 @@ class CircuitBreaker:
         """
         self._count(now, began)
         if after_s:
-            # A date in Retry-After is the same moment for every agent of a fleet, so the pause gets a random part.
+            # A date in Retry-After is the same moment for every agent of a fleet, so a random time is added.
             after_s *= self.backoff.dice.uniform(1.0, 1.1)
             self._hold(now, after_s, live=live)
         wait = max(after_s or 0.0, self.backoff.delay(self.failures))

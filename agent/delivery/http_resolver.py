@@ -14,8 +14,8 @@ from agent.delivery.http_stream import BoundedStream
 from drivers.modbus import Resolver
 
 _NAMES_AT_ONCE = 4
-"""Maximum number of host names that are looked up at the same time. One would do, because an endpoint has one host
-name: that of its URL, or that of its proxy."""
+"""Maximum number of host names that are looked up at the same time. One would be enough, because an endpoint has one
+host name: that of its URL, or that of its proxy."""
 
 
 STARTED: ContextVar[int] = ContextVar("started", default=0)

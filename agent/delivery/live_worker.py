@@ -31,8 +31,8 @@ class LiveWorker:
     ) -> None:
         """`on_superseded(made, tried)` gets the number of messages of a replaced tick, and how many had an attempt.
 
-        It is called for each replaced tick in which a message had no attempt. After a call that returned True, it is
-        also called for the next tick.
+        It is called for each replaced tick in which one or more messages had no attempt. After a call that returned
+        True, it is also called for the next tick.
         """
         self._queue = queue
         self._retry = retry

@@ -1,6 +1,6 @@
 """Moves the messages of one queue to another one, for an endpoint that was renamed.
 
-No other part of the agent may have one of the two files open.
+While the messages are moved, no other module may have the file of either queue open.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ _MAX_ID = 256
 _MAX_DEPTH = 8
 """Maximum nesting levels of a message. A valid message with `nodes` has four."""
 _CLOCK_OFF_S = 120.0
-"""If a message that is not late has a time that is further from the receiver's clock, the verdict has a note."""
+"""Maximum seconds between the time of a message that is not late and the receiver's clock. Beyond this, the verdict has
+a note."""
 
 
 @dataclass(frozen=True, slots=True)

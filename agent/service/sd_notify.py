@@ -17,8 +17,8 @@ from agent.runtime import printable
 def notify(*lines: str, environ: Mapping[str, str] | None = None) -> bool:
     """Send assignments such as "READY=1". Does nothing if the service manager cannot be reached.
 
-    This never waits. If the service manager does not read and its queue is full, the message is dropped, and the result
-    is False. But READY=1 then waits in a thread, because systemd would end a service that never sends it.
+    This never waits. If the service manager does not read and its socket is full, the message is dropped, and the
+    result is False. But READY=1 then waits in a thread, because systemd would end a service that never sends it.
 
     If `environ` is None, the environment of this process has the address.
     """
@@ -35,7 +35,7 @@ def notify(*lines: str, environ: Mapping[str, str] | None = None) -> bool:
 
 
 def _send(address: str, message: bytes, *, wait: bool) -> bool:
-    """Return False if the message does not fit into the queue of the service manager. With `wait`, wait until it fits.
+    """Return False if the message does not fit into the socket of the service manager. With `wait`, wait until it fits.
 
     True if it was sent, or if the service manager cannot be reached.
     """

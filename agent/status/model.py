@@ -37,7 +37,7 @@ class DeviceStatus:
     driver: str
     address: str
     state: str
-    """`waiting` (not polled yet), `ok`, `partial` (a part is missing), `asleep` (expected not to answer) or `lost`."""
+    """`waiting` (not polled yet), `ok`, `partial` (values are missing), `asleep` (expected not to answer) or `lost`."""
     reason: str | None
     """The error of the last poll if this poll failed, otherwise what the poll could not read; None if it read all."""
     lost_s: float | None
