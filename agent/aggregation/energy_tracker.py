@@ -139,7 +139,7 @@ class EnergyField:
     def publish(self, source: Account, date: str, found: DayEnergy) -> DayEnergy:
         """Return the energy to publish. `found` is the energy of `source` on local day `date`."""
         if source.ledger is None:
-            return found
+            return found  # for the type checker: a source has a ledger, because it has the day of the push
         step_Wh, minute_Wh, flow_W = source.step_Wh, minute_of(source.ledger), flow_of(source.ledger)
         if date == self._before.date < self.published.date:
             self._before, found = publish(self._before, date, found, step_Wh, minute_Wh, flow_W, 0.0)
@@ -173,7 +173,7 @@ class EnergyTracker:
         """Wall minus monotonic time in seconds at the last `follow_clock`; minus infinity before the first one."""
         self.date = ""
         """The local day of the last push."""
-        self._day = inf, inf
+        self._day: tuple[float, float] = inf, inf
         """Unix seconds of the beginning and the end of `date`; infinite if `date` must be calculated again."""
         self._before_leap: deque[tuple[float, dict[CounterId, Ledger]]] = deque(maxlen=4)
         """The clock's offset and the ledgers before each of the last four leaps, without the leaps back."""
