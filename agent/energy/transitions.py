@@ -90,9 +90,7 @@ class Observation(NamedTuple):
 
 def explain(before: Candidate, reading: Observation) -> Transition:
     """Return the cheapest transition from `before` to `reading`."""
-    register = reading.register
-    seconds = reading.at - before.at
-    if register.daily and seconds > 2 * DAILY_S:
+    if reading.register.daily and reading.at - before.at > 2 * DAILY_S:
         midnight = _last_certain_midnight(before, reading)
         if before.at + DAILY_S < midnight:
             return _of_another_day(before, reading, midnight)
