@@ -78,6 +78,16 @@ def test_a_register_with_the_name_of_a_field_is_sent_only_as_this_field() -> Non
     assert nodes["m"]["grid"] == {"active_power_W": 5}
 
 
+def test_a_counter_of_a_battery_without_a_field_in_its_group_is_sent_as_read() -> None:
+    """Only the group of a grid meter has a field for the exported energy of the day."""
+    battery = Node("b", NodeType.STORAGE, Kind.BATTERY)
+    totals = aggregator(battery)
+    totals.observe([battery], scan(1000.0, energy_stored=500.0, today_exported_energy=300.0), WALL)
+    options = PayloadOptions("S", levels=("device",), device_fields="all")
+    (message,) = bodies(totals.close(1000.0, WALL), options)
+    assert json.loads(message)["storage"] == {"energy_stored_Wh": 500, "today_exported_energy_Wh": 300}
+
+
 def test_the_charge_as_read_is_beside_the_charge_of_the_contract() -> None:
     """`soc_perc` is the reading. `mean_soc_perc` is within 0..100, and is calculated if the device has no charge."""
     nodes = [Node(name, NodeType.STORAGE, Kind.BATTERY) for name in ("b1", "b2")]

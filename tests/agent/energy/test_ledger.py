@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.energy.days import Basis, DayEnergy, day_of
-from agent.energy.ledger import Ledger, flow_of, minute_of, of_day, of_today, resumed, shifted
+from agent.energy.ledger import CANDIDATES, FRESH, Ledger, flow_of, minute_of, of_day, of_today, resumed, shifted
 from agent.energy.readings import advance, explained
 from agent.energy.state import from_json, to_json
 from agent.energy.turnover import Register
@@ -371,6 +371,12 @@ def test_a_daily_register_that_starts_at_midnight() -> None:
     ledger = run(("2026-06-01T23:59:50", 8000), ("2026-06-02T00:00:05", 0), ("2026-06-02T00:01:00", 20), daily=True)
     assert of_day(ledger, "2026-06-02") == DayEnergy(20, Basis.SEEN)
     assert of_day(ledger, "2026-06-01") == DayEnergy(8000, Basis.REGISTER)
+
+
+def test_a_daily_register_that_is_read_at_midnight_after_a_gap() -> None:
+    """Of the energy of the new day, which lasts no time yet, no part is from before midnight."""
+    ledger = run(("2026-06-01T23:50", 8000), ("2026-06-02T00:00", 0), daily=True)
+    assert energy(ledger, "2026-06-02") == 0
 
 
 def test_what_a_daily_register_counted_last_before_midnight_stays_yesterdays() -> None:
@@ -1381,3 +1387,64 @@ def test_of_two_readings_at_one_moment_the_first_counts() -> None:
     for before in (ledger, second, shifted(ledger, -60.0, BRUSSELS)):
         for value in (before.best.value, before.best.value + 5):
             assert advance(before, value, before.at, BRUSSELS, register, 3600.0).best == before.best
+
+
+def ten_wh_a_minute(start: str, polls: int, register: Register, power: float | None = None) -> Ledger:
+    """The first power is unknown. The twelfth reading compares 100 Wh, which are just enough, with the power."""
+    ledger, begin = None, at(start)
+    for poll in range(polls):
+        ledger = advance(ledger, 1e6 + 10 * poll, begin + 60 * poll, BRUSSELS, register, power if poll else None)
+    assert ledger is not None
+    return ledger
+
+
+def test_a_growth_and_an_integrated_power_that_are_just_enough_are_compared() -> None:
+    register = Register(step_Wh=10.0)
+    assert flow_of(ten_wh_a_minute("2026-06-01T10:00", 11, register, 600.0)) == 30_000
+    assert flow_of(ten_wh_a_minute("2026-06-01T10:00", 12, register, 600.0)) == 600
+
+
+def test_a_growth_of_just_five_times_what_is_enough_ends_the_use_of_the_power() -> None:
+    """99 Wh that are left of the 100 before, 10, 47, and eight times 43; nothing more of the power."""
+    register = Register(step_Wh=10.0, limit_W=11_000.0)
+    ledger = ten_wh_a_minute("2026-06-01T10:00", 12, register, 600.0)
+    assert flow_of(ledger) == 600
+    for growth, power in [(47.0, None), *[(43.0, None)] * 8, (43.0, 0.0)]:
+        ledger = advance(ledger, ledger.best.value + growth, ledger.at + 60, BRUSSELS, register, power)
+    assert flow_of(ledger) == 1.25 * 11_000
+
+
+@pytest.mark.parametrize(
+    ("register", "growth", "seconds", "basis"),
+    [
+        (Register(step_Wh=10.0), 20_000.0, 7200.0, Basis.ESTIMATED),  # 10 kW after 600 W
+        (Register(), 505.0, 60.0, Basis.SEEN),  # 30 kW and half of the step that was learned
+    ],
+)
+def test_a_growth_that_is_just_enough_limits_the_power_and_proves_the_step(
+    register: Register, growth: float, seconds: float, basis: Basis
+) -> None:
+    ledger = ten_wh_a_minute("2026-06-01T23:45", 18, register)
+    assert of_today(ledger)[::2] == ("2026-06-02", Basis.SEEN)
+    after = advance(ledger, ledger.best.value + growth, ledger.at + seconds, BRUSSELS, register)
+    assert (after.best.value, of_today(after)[2]) == (ledger.best.value + growth, basis)
+
+
+@pytest.mark.parametrize("way", [advance, explained])
+def test_one_candidate_too_many_leaves_those_that_are_ninety_seconds_apart_and_the_latest(way: Any) -> None:
+    begin = at("2026-06-01T10:00")
+    ledger = advance(None, 1e6, begin, BRUSSELS, FINE, 3600.0)
+    numbers = []
+    for poll in range(1, 40):
+        ledger = way(ledger, 1e6 + 10 * poll, begin + 10 * poll, BRUSSELS, FINE, 3600.0)
+        numbers.append(len(ledger.others))
+    assert numbers[:33] == [*range(1, CANDIDATES + 1), 3 + FRESH + 1], "of the first 26: those at 0, 90 and 180 s"
+
+
+def test_a_glitch_removes_no_candidate_if_there_is_room_for_it() -> None:
+    begin = at("2026-06-01T10:00")
+    ledger = advance(None, 1e6, begin, BRUSSELS, FINE, 3600.0)
+    for poll in range(1, CANDIDATES):
+        ledger = advance(ledger, 1e6 + 10 * poll, begin + 10 * poll, BRUSSELS, FINE, 3600.0)
+    ledger = advance(ledger, 0.0, begin + 10 * CANDIDATES, BRUSSELS, FINE, 3600.0)
+    assert len(ledger.others) == CANDIDATES
