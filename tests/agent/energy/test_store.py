@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -348,6 +349,15 @@ def test_a_file_that_somebody_else_holds_is_left_alone(path: Path, monkeypatch: 
     store.save(ledgers(value=6.0))
     store.close()
     assert kept(path) == ledgers(value=6.0)
+
+
+def test_a_number_that_json_does_not_have_is_not_written(tmp_path: Path) -> None:
+    store = EnergyStore.open(tmp_path / "energy.sqlite3")
+    with contextlib.closing(store):
+        store.save(ledgers(1))
+        with pytest.raises(ValueError, match="JSON compliant"):
+            store.save({}, published={("pv-0", "today_energy_Wh"): Published("2026-06-01", inf)})
+        assert (store.load(), store.load_published()) == (ledgers(1), {})
 
 
 def test_the_time_of_the_last_push_is_kept(tmp_path: Path) -> None:
