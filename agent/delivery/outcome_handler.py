@@ -15,7 +15,7 @@ from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Refused, R
 from agent.delivery.pacing import SendSlot
 from agent.delivery.queue import DeliveryQueue
 from agent.delivery.stats import DeliveryStats, State
-from agent.outbox import Record
+from agent.outbox import MAX_WAIT_S, Record
 from agent.runtime import Clock
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ log = structlog.get_logger(__name__)
 _DAY_S = 86_400.0
 # Maximum number of causes that the log reports in one outage.
 _MOST_CAUSES = 8
+# Maximum seconds that a message waits for its next attempt. It is a little less than the queue allows, because the
+# queue reads the time later.
+_MOST_AGAIN_S = 0.99 * MAX_WAIT_S
 
 
 class OutcomeHandler:
@@ -208,8 +211,12 @@ class OutcomeHandler:
             log.info("message_revived", id=record.id)
 
     async def _tried(self, record: Record, again_s: float, **changes: Any) -> None:
-        """Save the record after an attempt, with `changes`. The message is due again in `again_s` seconds."""
-        tried = replace(record, attempts=record.attempts + 1, next_try=self._due_time() + again_s, **changes)
+        """Save the record after an attempt, with `changes`.
+
+        The message is due again in `again_s` seconds, at the latest in `_MOST_AGAIN_S`.
+        """
+        next_try = self._due_time() + min(again_s, _MOST_AGAIN_S)
+        tried = replace(record, attempts=record.attempts + 1, next_try=next_try, **changes)
         await self._queue.update(tried)
 
     def _is_new_cause(self, outcome: Retry | Misconfigured) -> bool:

@@ -6,13 +6,14 @@ The invariants are at the top of `queue`. The package handles bytes and never im
 from agent.outbox.backlog import Backlog, queued
 from agent.outbox.drops import DROP_REASONS
 from agent.outbox.files import delete_queue
-from agent.outbox.queue import Outbox
+from agent.outbox.queue import MAX_WAIT_S, Outbox
 from agent.outbox.record import PendingWrites, Record, new_id
 from agent.outbox.store import Store
 from agent.outbox.take_over import take_over
 
 __all__ = [
     "DROP_REASONS",
+    "MAX_WAIT_S",
     "Backlog",
     "Outbox",
     "PendingWrites",

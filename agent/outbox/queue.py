@@ -42,7 +42,7 @@ __all__ = ["Counts", "Outbox", "Record"]
 
 # Maximum seconds that a record waits for its next attempt. An endpoint may ask for one hour, and the agent waits up to
 # a tenth longer, so that the agents of a fleet do not all return at once. If `next_try` is further away, the clock was
-# probably set back, so the record is due at once.
+# set back, so the record is due at once.
 MAX_WAIT_S = 4000.0
 # Seconds between two searches of `put` for messages that are too old.
 EXPIRE_EVERY_S = 60.0

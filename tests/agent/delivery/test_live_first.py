@@ -110,6 +110,21 @@ async def test_a_refused_message_of_the_backlog_is_tried_again_before_newer_ones
     assert [each.body for each in server.accepted] == [b"live", b"old 0", b"old 0", b"old 1", b"old 2"]
 
 
+async def test_a_refused_message_is_tried_again_after_an_hour_even_if_the_delays_are_longer(tmp_path: Path) -> None:
+    """The queue takes a longer wait for a clock that was set back, and would return the message at once."""
+    put_old(tmp_path, 1)
+    clock = FastClock(1.0)
+    retry = {"initial_s": 1e9, "max_s": 1e9}
+    async with HttpFaults(answer(200)) as server:
+        server.script.extend([answer(200), answer(422)])
+        async with sending(tmp_path, server.url(), clock=clock, retry=retry) as made:
+            await made.submit(b"live")
+            await asyncio.sleep(3000)
+            assert [each.body for each in server.accepted] == [b"live", b"old 0"]
+            await asyncio.sleep(1100)
+    assert [each.body for each in server.accepted] == [b"live", b"old 0", b"old 0"]
+
+
 async def test_a_message_that_a_command_deletes_before_its_turn_is_not_sent(tmp_path: Path) -> None:
     put_old(tmp_path, 3)
     async with (
