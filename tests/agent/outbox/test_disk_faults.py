@@ -13,7 +13,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from agent.outbox.disk_reserve import RESERVE_BYTES
+from agent.outbox.disk_reserve import RESERVE_BYTES, Reserve
 from agent.outbox.queue import Outbox
 from agent.runtime import logging_setup
 from tests.faults.disk import fill, mount, no_file_may_grow, require_late_writes, small_disk, unsynced_pages
@@ -29,6 +29,12 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 def opened(folder: Path) -> Outbox:
     return Outbox.open(folder / "o.sqlite3", max_age_s=1e9, max_size_mb=64)
+
+
+def written() -> int:
+    """Return the bytes that this process has handed to the kernel."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("wchar")))
 
 
 def test_a_disk_that_fills_up_costs_the_oldest_only(disk: Path) -> None:
@@ -117,6 +123,15 @@ def test_the_reserve_is_made_where_the_disk_has_twice_its_size(disk: Path, missi
     opened(disk).close()
     assert (disk / "o.sqlite3.reserve").exists() is held
     outbox.close()
+
+
+def test_a_reserve_is_given_once(tmp_path: Path) -> None:
+    reserve = Reserve(tmp_path / "o.sqlite3")
+    assert not reserve.give()
+    assert reserve.keep()
+    assert reserve.give()
+    assert not reserve.give()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_reserve_of_an_earlier_version_gets_its_whole_size(disk: Path) -> None:
@@ -591,13 +606,61 @@ def test_what_was_put_is_on_the_disk_and_not_on_its_way_there(tmp_path: Path) ->
     outbox.close()
 
 
+def test_an_acknowledgement_is_not_synced(tmp_path: Path) -> None:
+    require_late_writes(tmp_path)
+    outbox = opened(tmp_path)
+    outbox.put([b"x" * 100] * 3)
+    unsynced = []
+    for record in outbox.live():
+        outbox.ack(record)
+        unsynced.append(unsynced_pages(tmp_path / "o.sqlite3-wal"))
+    assert any(unsynced)
+    outbox.close()
+
+
+def test_what_is_dropped_to_make_room_is_not_synced(tmp_path: Path) -> None:
+    require_late_writes(tmp_path)
+    outbox = opened(tmp_path)
+    outbox.put([b"x" * 20_000] * 130)
+    outbox.close()
+    unsynced = []
+    for size_mb in (2, 1):
+        outbox = Outbox.open(tmp_path / "o.sqlite3", max_age_s=1e9, max_size_mb=size_mb)
+        outbox.put([b"live"])
+        unsynced.append(unsynced_pages(tmp_path / "o.sqlite3-wal"))
+        assert outbox.drops["size"]
+        outbox.close()
+    assert any(unsynced)
+
+
+def test_messages_of_a_removed_file_are_on_the_disk_again_before_a_new_one_is(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "o.sqlite3"
+    outbox = opened(path.parent)
+    ids = ids_of(outbox.put([b"1", b"2"]))
+    require_late_writes(tmp_path)
+    path.parent.rename(tmp_path / "elsewhere")
+    opened(path.parent).close()
+    outbox.put([])
+    assert ids_of(waiting(outbox)) == ids
+    assert [unsynced_pages(each) for each in (path, path.with_name("o.sqlite3-wal"))] == [0, 0]
+    outbox.close()
+
+
+def test_an_acknowledgement_does_not_overwrite_the_pages_of_its_message(tmp_path: Path) -> None:
+    """Debian's SQLite does, unless it is told not to."""
+    if not os.access("/proc/self/io", os.R_OK):
+        pytest.skip("/proc/self/io cannot be read here")
+    outbox = opened(tmp_path)
+    outbox.put([b"x" * 400_000])
+    outbox.put([])
+    before = written()
+    outbox.ack(outbox.backlog(1e12)[0])
+    assert written() - before < 100_000
+    outbox.close()
+
+
 def test_a_message_costs_little_of_the_disk(tmp_path: Path) -> None:
     """As /proc counts what this process hands to the kernel: put, one try, ack, and its share of the clean-up."""
-
-    def written() -> int:
-        lines = Path("/proc/self/io").read_text().splitlines()
-        return int(next(line.split()[1] for line in lines if line.startswith("wchar")))
-
     if not os.access("/proc/self/io", os.R_OK):
         pytest.skip("/proc/self/io cannot be read here")
     outbox = opened(tmp_path)

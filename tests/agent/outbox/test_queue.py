@@ -304,6 +304,15 @@ def test_the_age_of_the_oldest_message_is_never_negative(tmp_path: Path, now: fl
     outbox.close()
 
 
+def test_the_age_is_that_of_the_oldest_of_the_live_messages(tmp_path: Path) -> None:
+    """Messages of one push get different dates if the clock is set while they are dated."""
+    outbox = opened(tmp_path / "o.sqlite3")
+    first, second = outbox.put([b"1", b"2"], boot="boot-1")
+    outbox.update(replace(first, created=900.0, boot=None), replace(second, created=950.0, boot=None))
+    assert queued(outbox, 1000.0).oldest_s == 100.0
+    outbox.close()
+
+
 def test_a_note_is_read_up_to_64_kib(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "o.sqlite3")
     outbox.set_note(b"x" * 70_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -93,6 +94,22 @@ def test_a_file_that_is_opened_beside_its_agent_gets_no_list(store: Store, path:
     with closing(Store.open_beside(path)) as beside:
         assert beside.recent.seqs == set()
     assert not path.with_name("o.sqlite3.recent").exists()
+
+
+def test_messages_are_counted_once(store: Store) -> None:
+    """Not again after each change: to count them reads the whole file."""
+    if not os.access("/proc/self/io", os.R_OK):
+        pytest.skip("/proc/self/io cannot be read here")
+
+    def read() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    store.apply(added(1, 500, 3000), durable=False)
+    assert store.checkpoint()
+    before = read()
+    store.apply(added(501, 1, 10), durable=False)
+    assert store.counts().waiting == 501
+    assert read() - before < 200_000
 
 
 def test_a_change_of_another_process_is_counted(store: Store, path: Path) -> None:
