@@ -57,7 +57,8 @@ class ResilientStore:
         """Monotonic second since which records are known to be only in the write-ahead log; None if there are none."""
         self._told_removed = False
         self._may_exceed_bound = True
-        """Whether the file may be larger than its configured size, because it was opened and not written yet."""
+        """Whether messages may fill more than the configured size: the file was opened and not written yet, or it is
+        larger. Deletions do not make a file smaller, and SQLite uses all of its free pages again."""
         self.last_seq = 0
         """The highest seq so far."""
         self.drops = Drops()
@@ -217,8 +218,8 @@ class ResilientStore:
         self._unsaved.merge(changes)
         self._save(durable=durable)
         if self._may_exceed_bound and changes.added and not self._unsaved:
-            self._may_exceed_bound = False
             self._read(lambda store: self._full_disk.shrink(store, self._unsaved))
+            self._may_exceed_bound = self._read(lambda store: store.has_pages_beyond_bound()) is not False
 
     def drop(self, seqs: Sequence[int], reason: str) -> None:
         """Delete these records and count them as dropped."""

@@ -278,6 +278,10 @@ class Store:
         """Whether the used pages of the file exceed the configured size, for example because this size was reduced."""
         return pragma(self._db, "page_count") - pragma(self._db, "freelist_count") > self._max_pages
 
+    def has_pages_beyond_bound(self) -> bool:
+        """Whether the file, with its free pages, is larger than the configured size."""
+        return pragma(self._db, "page_count") > self._max_pages
+
     def at_bound(self, size: int) -> bool:
         """Whether the file has no room to grow by `size` bytes up to its configured size. Free pages are not counted as
         room."""

@@ -220,6 +220,10 @@ def test_a_bound_that_was_made_smaller_holds_from_the_next_put(tmp_path: Path) -
     outbox.put([b"new"])
     assert 0 < sum(map(len, bodies_of(outbox))) <= 1024 * 1024
     assert bodies_of(outbox)[-1] == b"new"
+    # The file has free pages now, which SQLite would fill again.
+    for number in range(60):
+        outbox.put([f"{number:05}".encode() * 4000])
+    assert 512 * 1024 < sum(map(len, bodies_of(outbox))) <= 1024 * 1024
     outbox.close()
 
 
