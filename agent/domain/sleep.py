@@ -12,8 +12,8 @@ all of these conditions hold. Otherwise it is missing.
 
 An answer without a power counts as no answer, because data loggers answer for an inverter that is switched off.
 
-Times are monotonic. After a restart, the wall clock gives the time that has passed. If the wall clock is not set yet,
-or was set back, the time without an answer begins at the restart.
+Times are monotonic. After a restart, the wall clock gives the time that has passed. While the wall clock is not set
+yet, or is earlier than the last answer before the restart, the time without an answer counts as 0 s.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _DAY_S = 24 * 3600.0
 _OFF_S = 2 * 3600.0
 # An inverter that is awake for this many seconds has begun its day. At dawn some inverters start and stop repeatedly.
 _UP_S = 3600.0
-# A stored night is used although it is up to this many seconds in the future: the clock may be corrected slightly.
+# A stored night may be up to this many seconds in the future, because the clock may have been corrected slightly.
 _SLEW_S = 60.0
 
 
