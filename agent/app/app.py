@@ -98,7 +98,7 @@ class App:
         """Apply a new configuration. If `outbox.path` differs, raises ConfigError and changes nothing.
 
         `site` shares the unchanged devices and links with the running site: the same objects, which keep their state.
-        An endpoint keeps its state if its name, or else its `formerly`, is an endpoint of the running configuration.
+        An endpoint keeps its state if its name, or else its `formerly`, is the name of an endpoint that is running.
         """
         before = self.config
         if config.outbox.path != before.outbox.path:

@@ -1,8 +1,8 @@
 """Decides when each enabled endpoint pushes.
 
 The fastest endpoint is the one with the shortest interval. The `Scheduler` makes the ticks of this endpoint and aligns
-the polls with them. A push clock (`PushClock`) makes the ticks of every other endpoint. The label of a tick is its Unix
-second.
+the polls with them. Every other endpoint has a push clock (`PushClock`) of its own, which makes its ticks. The label of
+a tick is its Unix second.
 """
 
 from __future__ import annotations

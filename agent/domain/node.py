@@ -52,17 +52,20 @@ class Node:
     stale_after_s: float | None = None
     """The age in seconds after which a reading is not used; None means `poll.stale_after_s`."""
     nominal_power_W: float | None = None
-    """The power of a device that reports only a state, while it is on; None if unknown."""
+    """The power while the device is on, for a device that reports only a state; None if unknown."""
     energy_capacity_Wh: float | None = None
     """The capacity of a battery that does not report its capacity; None if unknown."""
     limits: Mapping[Quantity, tuple[float, float]] = field(default_factory=dict, hash=False)
-    """Quantity → (lowest, highest), in the sign of the device. Other quantities have the range in `WIDEST`."""
+    """Quantity → (lowest, highest), in the sign of the device. `agent.domain.ranges` has those of other quantities."""
     resolutions: Mapping[Quantity, Resolution] = field(default_factory=dict, hash=False)
     """Quantity of the node → resolution of its register, if the driver knows it."""
 
     @property
     def counted(self) -> bool:
-        """Whether the total of its type includes this node, if all nodes are sent. `counted_in` is for one endpoint."""
+        """Whether the total of its type includes this node, if the endpoint gets all nodes.
+
+        `counted_in` is for an endpoint that gets only some of them.
+        """
         return self.push and self.within is None
 
 
@@ -171,7 +174,7 @@ def counted_in(nodes: Sequence[Node], chosen: Collection[str]) -> set[str]:
 
 
 def _outer_ids(node: Node, by_id: dict[str, Node]) -> set[str]:
-    """Return the ids of the other nodes whose meters also measure this node. A site has no circle of nodes."""
+    """Return the ids of the other nodes whose meters also measure this node. Their `within` never leads back to it."""
     found: set[str] = set()
     within = node.within
     while within in by_id:

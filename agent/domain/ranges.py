@@ -1,8 +1,8 @@
 """Physical ranges. A value outside its range is invalid. Pure.
 
-A profile can narrow the range of a register (`min`, `max`). A site can narrow the range of a device (`limits` of a
-[[device]]). Both ranges are in the sign of the device, not in that of the node type. This module has the default
-ranges, which are wide enough for any device.
+This module has the default ranges, which are wide enough for any device. A site can set other ranges for a device
+(`limits` of a [[device]]). A profile can also give the range of a register (`min`, `max`). All ranges are in the sign
+of the device, not in that of the node type.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from drivers.model import Nature, Quantity
 Range = tuple[float, float]
 
 _FINITE: Range = (-float_info.max, float_info.max)
-# A plant of 10 MW counts less Wh than this: in ten years (COUNTER), in a day (DAILY). A larger value usually comes from
-# a wrong word order.
+# A plant of 10 MW counts less than 1e12 Wh in ten years, and less than 1e9 Wh in a day. A larger value usually comes
+# from a wrong word order.
 _COUNTED: dict[Nature, Range] = {Nature.COUNTER: (-1e12, 1e12), Nature.DAILY: (-1e9, 1e9)}
 WIDEST: dict[Quantity, Range] = {
     Quantity.ACTIVE_POWER: (-1e7, 1e7),
     Quantity.REACTIVE_POWER: (-1e7, 1e7),
     Quantity.APPARENT_POWER: (-1e7, 1e7),
     Quantity.DC_POWER: (-1e7, 1e7),
-    Quantity.POWER_FACTOR: (-1.1, 1.1),  # devices round
+    Quantity.POWER_FACTOR: (-1.1, 1.1),  # rounding in the device can give a value beyond 1
     Quantity.VOLTAGE: (-1e5, 1e5),
     Quantity.CURRENT: (-1e5, 1e5),
     Quantity.DC_VOLTAGE: (-1e5, 1e5),
     Quantity.DC_CURRENT: (-1e5, 1e5),
     Quantity.FREQUENCY: (0.0, 1000.0),
     Quantity.TEMPERATURE: (-273.15, 1000.0),
-    Quantity.SOC: (-1.0, 101.0),  # devices round; messages have 0..100
+    Quantity.SOC: (-1.0, 101.0),  # rounding as well; `mean_soc_perc` is limited to 0..100
     Quantity.SOH: (0.0, 200.0),
     Quantity.ENERGY_STORED: (0.0, 1e9),
     Quantity.ENERGY_CAPACITY: (0.0, 1e9),
@@ -39,7 +39,7 @@ WIDEST: dict[Quantity, Range] = {
 """Lowest and highest value, in the unit of the quantity."""
 
 QUANTITIES = {quantity.label(): quantity for quantity in Quantity if quantity.unit}
-"""Key of `limits` in the configuration, such as `active_power_W` → quantity."""
+"""Key of `limits` in the configuration (for example `active_power_W`) → quantity."""
 
 
 def ranges(own: Mapping[Quantity, Range]) -> dict[Quantity, Range]:

@@ -1,7 +1,7 @@
 """Builds the site from its configuration: connections, their devices, and the driver and nodes of each device.
 
 Nothing is opened: a link connects at its first read. ConfigError is raised for an unknown driver, a wrong profile, a
-node that the device cannot fill, different settings of one link, and a wrong `within`.
+node that the device cannot feed, different settings of one link, and a wrong `within`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Site:
 
     connections: tuple[Connection, ...]
     replaced: tuple[tuple[str, Path], ...] = ()
-    """Name and file of each profile of the site that replaces a built-in one."""
+    """Name and file of each profile of the site that is in use and replaces a built-in one."""
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -76,7 +76,7 @@ def build(config: Config, origin: str, running: Site = NOTHING) -> Site:
 
 @dataclass(slots=True)
 class _LinkPlan:
-    """The settings of one link, and its devices. From them, the link is made or found in the running site."""
+    """The settings of one link, and its devices. The link with these settings is new, or one of the running site."""
 
     settings: LinkSettings
     """`timeout_s` and `connect_delay_s` are the longest of all devices; the other settings are those of the first
