@@ -11,8 +11,8 @@ from typing import NamedTuple
 from agent.energy.days import Basis, Day, day_of
 
 NEVER = 1e15
-"""The value of `changed` until the counter moves for the first time: at the beginning of a path, and after a reset, a
-replacement or a new day. Until then, the counter can only have grown since the previous reading."""
+"""The value of `Candidate.changed` until the counter moves for the first time: at the beginning of a path, and after a
+reset, a replacement or a new day. Until then, the counter can only have grown since the previous reading."""
 DAILY_S = 3 * 3600.0
 """Maximum distance of the device's midnight from the local one. Device clocks ignore summer time, use UTC, or drift."""
 
@@ -70,10 +70,10 @@ def day_offset(new_day: float, zone: tzinfo | None) -> float:
 def moved(candidate: Candidate, seconds: float, zone: tzinfo | None, relabel_s: float) -> Candidate:
     """Return the candidate with `at` and `changed` moved by `seconds`, because the clock was set.
 
-    The candidate gets another `day` only if the moved `at` is before `day`, or at least `relabel_s` seconds after the
-    end of `day`. After a move of more than `DAILY_S`, `new_day` is unknown, because it may be from before or after the
-    moment at which the clock went wrong. Other times of the candidate stay the same. `zone` is the time zone of the
-    site.
+    The candidate keeps its `day` if the local day of the moved `at` has the same beginning, or if the moved `at` is
+    less than `relabel_s` seconds after the end of `day`. Otherwise it gets another day. After a move of more than
+    `DAILY_S`, `new_day` is unknown, because it may be from before or after the moment at which the clock went wrong.
+    Other times of the candidate stay the same. `zone` is the time zone of the site.
     """
     at = candidate.at + seconds
     changed = candidate.changed if candidate.changed == NEVER else candidate.changed + seconds

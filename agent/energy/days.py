@@ -1,7 +1,7 @@
 """Local days, and how exact their energy is. Pure.
 
-A day lasts from its first local midnight to the first midnight of the next date. It has 23 or 25 hours if the clock
-changes. If the change skips midnight, the day begins at the change.
+A day lasts from its first local midnight to the first midnight of the next date. It has 23 or 25 hours if summer time
+begins or ends on it. If this change skips midnight, the day begins at the change.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ class Basis(IntEnum):
     ESTIMATED = 3
     """A part of the energy is not certain: readings that are still to come, or another explanation, can change it."""
     RESET = 4
-    """The counter was set to zero. The growth between the last reading and the reset is lost."""
+    """The counter was set to zero. The growth between the last reading and the reset is not counted."""
     REPLACED = 5
-    """The counter continued from another number. The growth between the readings around the change is lost."""
+    """The counter continued from another number. The growth between the readings around the change is not
+    counted."""
     PARTIAL = 6
     """The energy before some moment of the day is unknown, for example before the first reading of the device."""
 

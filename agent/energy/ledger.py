@@ -23,8 +23,8 @@ Invariants:
 4. A rollover is possible only in a register with a known range.
 5. Undecided readings survive a restart, because the candidates are part of the saved state.
 6. An energy of a day is never negative.
-7. Lost or estimated energy is declared in the `Basis` of its day. Each event is reported at most once, when it is
-   decided or when many later events of its path are undecided.
+7. Energy that is estimated or not counted is declared in the `Basis` of its day. Each event is reported at most once,
+   when it is decided or when many later events of its path are undecided.
 8. The device's clock does not decide when a local day begins. A daily register is followed like any counter. The
    device may set it to zero at any hour, but not twice a day. The value of the register is used directly only at the
    first reading and after a gap over the device's midnight.
@@ -48,9 +48,9 @@ RELABEL_S = 12 * 3600.0
 """If the clock is set by more than this many seconds, the dates of earlier days are not reliable. If the clock is set,
 and the last reading is then less than this many seconds after the end of its day, the ledger keeps this day."""
 CANDIDATES = 32
-"""If there are more candidates, neighbours on the same path are removed, because they differ little."""
+"""If there are more candidates, some neighbours on the same path are removed, because neighbours differ little."""
 FRESH = 6
-"""Number of the latest candidates, which are kept even if they are such neighbours."""
+"""Number of the latest candidates, which are kept even if they are neighbours on the same path."""
 # Before Python 3.12, access to a member of an Enum is slow.
 _ESTIMATED = Basis.ESTIMATED
 
@@ -63,7 +63,7 @@ class Ledger(NamedTuple):
     best: Candidate
     """The end of the cheapest path."""
     at: float
-    """Time of the last reading, on the path or not."""
+    """Time of the last reading, on the cheapest path or not."""
     interval_s: float
     """Seconds between the last two readings; 0 before the second."""
     observed_s: float
@@ -105,7 +105,7 @@ def of_day(ledger: Ledger, date: str) -> DayEnergy | None:
 
 
 def of_today(ledger: Ledger) -> tuple[str, float, Basis]:
-    """Return (date, Wh, basis) of the day of the last reading on the best path."""
+    """Return (date, Wh, basis) of the day of the last reading on the cheapest path."""
     _, best, _, _, observed_s, _, _, _, unconfirmed_until, _, _ = ledger
     _, _, changed, observed_then, _, total, _, day, _, _, _ = best
     date, _, _, base, basis, _ = day

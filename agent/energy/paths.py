@@ -27,14 +27,14 @@ _NAMES = {
     TransitionKind.ROLLED_OVER: "counter_rolled_over",
 }
 _LEVELS = frozenset({TransitionKind.NEW_DAY, TransitionKind.RESET, TransitionKind.REPLACED})
-"""Transitions after which the counter continues from another value. `changed` is then `NEVER` until it moves."""
+"""After these, the counter continues from another value, and `changed` is `NEVER` until the counter moves."""
 
 
 def first_candidate(reading: Observation, observed_s: float, cost: float) -> Candidate:
     """Return the beginning of a path, for the first reading of a counter.
 
-    The energy of the day counts from this reading. For a daily register that is read at least `DAILY_S` after midnight
-    and has a possible value, it counts from midnight.
+    The energy of the day counts from this reading. If a daily register is read at least `DAILY_S` after midnight and
+    has a possible value, the energy counts from midnight.
     """
     value, at, register = reading.value, reading.at, reading.register
     date, start, end = day_of(at, reading.zone)
@@ -58,8 +58,8 @@ def extended(
 ) -> Candidate:
     """Extend `before` by a reading with `transition`.
 
-    `skipped` are the readings between `before` and the reading. `interval_s` is the number of
-    seconds between the two readings before the reading.
+    `skipped` are the readings between `before` and `reading`. `interval_s` is the number of seconds between the last
+    two readings before `reading`.
     """
     kind = transition.kind
     seconds = reading.at - before.at

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from agent.energy.days import Basis, DayEnergy
 
 _SAME_WH = 1e-3
-"""Energies that differ by at most this are equal."""
+"""Energies that differ by at most this many Wh are equal."""
 _WAIT_S = 900.0
 """A published energy that was too high is kept only if the counter can reach it within this many seconds."""
 
@@ -31,8 +31,8 @@ def publish(
     `step_Wh` is the step of the register; 0 if unknown. `minute_Wh` is the largest growth of the counter in a minute,
     `flow_W` the present power. A published energy that was too high is kept if the excess is at most `minute_Wh`, and
     the counter can reach it at `flow_W` within a quarter of an hour and before the day ends. Otherwise the energy
-    falls. An energy that is kept has the basis ESTIMATED or a worse one. After a fall by more than one step, all later
-    energies of the day have such a basis too.
+    falls. An energy that is kept has the basis ESTIMATED or a worse one. After a fall by more than one step, this
+    energy and all later ones of the day have such a basis too.
     """
     energy, basis = found
     if date != published.date:

@@ -176,7 +176,7 @@ def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, regi
     common = _continues(origin, reading, transition) and origin is ledger.best and not origin.events
     best = new if common else _best((*candidates, new), now, free=free)
     # If the new best path continues from a higher reading that the last best path skipped, the growth is not confirmed
-    # yet: both readings may be glitches.
+    # yet, because the higher reading and the new one may both be glitches.
     exceeds |= best is new and origin.observed_s < ledger.best.observed_s and origin.total > ledger.best.total
     unconfirmed_until = now + ROLLOVER_PRICE if exceeds else ledger.unconfirmed_until
     if best is new and not exceeds and origin.observed_s < unconfirmed_until - ROLLOVER_PRICE:

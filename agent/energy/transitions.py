@@ -106,8 +106,8 @@ def exceeds_power(
     """Whether the growth of a continuation exceeds the measured power; False for any other kind of transition.
 
     If the measured power was not compared with the counter yet, the limit is `_near_power`. `skipped` are the readings
-    between `before` and `reading`. A skipped value between the two values divides the growth, and each part is checked.
-    A part that takes more than `MINUTE_S` does not count.
+    between `before` and `reading`. A skipped value between the values of `before` and `reading` divides the growth, and
+    each part of the growth is checked. A part that takes more than `MINUTE_S` does not count.
     """
     if transition.kind is not TransitionKind.CONTINUED:
         return False
@@ -131,7 +131,7 @@ def _exceeds(before: Candidate, after: Candidate | Observation, reading: Observa
 
 
 def confirmed(transition: Transition, skipped: Sequence[Candidate], step_Wh: float) -> Transition:
-    """Return `transition`. A continuation becomes ESTIMATED if the `skipped` readings of one path show more growth.
+    """Return `transition`. A continuation becomes ESTIMATED if `skipped` readings of one path show more growth than it.
 
     In that case, the counter may have been set to zero and may have reached its earlier value again.
     """
