@@ -18,7 +18,7 @@ _OLD_PARTIAL = 3
 
 
 def to_json(ledger: Ledger) -> list[Any]:
-    """Return [version, candidates, …] of JSON values: less than 4 KiB, unless the counter is often wrong."""
+    """Return the list [version, candidates, …] for JSON. It has less than 4 KiB, unless the counter is often wrong."""
     ledger = thinned(ledger, _SAVED)
     days: list[Day] = []
 
@@ -77,7 +77,7 @@ def _day(row: list[Any]) -> Day:
 
 
 def _version_1(row: list[Any]) -> Ledger:
-    """Return the ledger of a version 1 file, which had one value and no candidates."""
+    """Return the ledger of a row of version 1, which has one value and no candidates."""
     value, at, changed, total, day, before, *_ = row
     restored = Candidate(
         float(value),

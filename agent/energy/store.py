@@ -5,8 +5,8 @@ last push. A disk failure never stops the agent.
   is damaged or removed while the agent runs.
 - Full, read-only or missing disk: the readable data are used, and new data are written as soon as possible.
 - Each row has a checksum.
-- After its transaction, each save writes the write-ahead log back into the file. If this succeeds, the log may be
-  removed or damaged without a loss. If it fails, the file still needs the log, and the next save tries again.
+- After its transaction, each save writes the write-ahead log back into the file. If this succeeds, that log
+  may be removed or damaged without harm. If it fails, the file still needs that log, and the next save tries again.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ class EnergyStore:
 
 
 def _is_alone() -> bool:
-    """Whether no other agent has locked the directory. If one has, the open file stays in use until the agent stops."""
+    """Whether no other agent has locked the directory. If one has, this agent uses the open file until it stops."""
     try:
         check_locks()
     except NotAloneError:

@@ -4,9 +4,9 @@
 - Otherwise the limit between readings is a multiple of the largest measured power, after the integrated power was
   compared with the growth of the counter. The comparison also corrects the power: if a meter reads a fifth of the real
   power, the limit is five times as high.
-- Until the first comparison, the limit is at least the power of the site's connection; if that is not configured, of
-  the connection of a house. If the device measures no power, a multiple of the counter's own mean power replaces this
-  limit after a day.
+- Until the first comparison, the limit is at least the power that the site's connection allows. If that connection is
+  not configured, the connection of a house is assumed. If the device measures no power, a multiple of the counter's own
+  mean power replaces this limit after a day.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Register(NamedTuple):
     limit_W: float = 0.0
     """Maximum power of the device from its `limits`, W; 0 if not configured."""
     connection_W: float = 0.0
-    """Maximum power of the site's connection, W; 0 if not configured."""
+    """Maximum power of a device that the site's connection allows, W; 0 if not configured."""
 
     @property
     def jitter(self) -> float:
