@@ -11,9 +11,9 @@ from agent.polling.device import Device
 def in_time(devices: Collection[Device], within_s: float) -> Collection[Device]:
     """Return those of the due `devices` of a link whose polls are probably complete within `within_s`.
 
-    Devices of the same rank are included together or not at all, because their order in a round is not known. If a rank
-    does not fit, it and all ranks after it are left out. The lost devices are then left out too, because they are
-    polled last.
+    The ranks here put the slow devices after all others. Devices of the same rank are included together or not at all,
+    because their order in a round is not known. If a rank does not fit, it and all ranks after it are left out. The
+    lost devices are then left out too, because they are polled last.
     """
     round_s = sum(device.health.took_s for device in devices)
     if 2 * round_s <= within_s:

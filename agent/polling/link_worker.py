@@ -1,8 +1,8 @@
 """Polls the devices of one link in turn, so that no device delays the others.
 
-- A round polls the devices that are due: grid meters first, then those with the shortest interval. The lost devices
-  whose back-off has ended are probed last, grid meters first. The first probe that fails ends the round, so that all
-  lost devices together cost one time-out per round.
+- A round polls the devices that are due: grid meters first, then those with the shortest interval. Devices whose last
+  poll was slow come after these. The lost devices whose back-off has ended are probed last, grid meters first. The
+  first probe that fails ends the round, so that all lost devices together cost one time-out per round.
 - A device that becomes due during a round waits for the next round. If it has a higher rank (`Device.rank`) than the
   next device of the round, it may be polled before that device. So a link that is too slow for all its devices can
   still poll a grid meter at its interval. The link polls the other devices in turn.
@@ -54,15 +54,15 @@ class LinkWorker:
         self._open: dict[Device, None] = {}
         """The devices that are due and have neither answered nor failed yet, including those that are polled now."""
         self._waiting: dict[Device, None] = {}
-        """The open devices that are not in a round yet."""
+        """The devices of `_open` that are not in a round yet."""
         self._futures: dict[asyncio.Future[None], set[Device]] = {}
-        """Each future is done when none of its devices is open any more."""
+        """Each future is done when none of its devices is in `_open` any more."""
         self._woken = False
         """Set when a device becomes due. The task clears it."""
         self._idle: asyncio.Future[None] | None = None
         """What the task waits for while no device is due."""
         self._polling: dict[asyncio.Task[None], Device] = {}
-        """Pass → the device that it polls: the present pass, and the earlier ones whose slow poll still continues."""
+        """Pass → the device that it polls, for the present pass and earlier ones whose slow poll still continues."""
         self._pass: asyncio.Task[None] | None = None
         """The present pass; None between rounds."""
         self._patient_until: float
@@ -141,7 +141,7 @@ class LinkWorker:
         return future
 
     def _close(self, device: Device) -> None:
-        """Remove the device from the open ones, because it answered or failed, or is not polled any more.
+        """Remove the device from `_open`, because it answered or failed, or is not polled any more.
 
         Complete the futures that are done.
         """
@@ -230,10 +230,13 @@ class LinkWorker:
             device.health.slow = True
 
     async def _poll_in_turn(self, order: deque[Device], down: dict[Device, None], lost: dict[Device, int]) -> None:
-        """Poll the devices in `order` until one takes longer than its `patience_s`. Remove the polled ones from `down`.
+        """Poll the devices in `order` until one takes longer than its `patience_s`.
 
-        `lost`: if all devices of the link were lost at the start of the round, each device and its failed polls until
-        then. The first answer in the round adds these devices to the round, and empties `lost`.
+        `down` are the lost devices of the round that are not polled yet. The polled ones are removed from it.
+
+        If all devices of the link were lost at the start of the round, `lost` has each device and its failed polls
+        until then. Otherwise `lost` is empty. The first answer in the round adds these devices to the round, and
+        empties `lost`.
         """
         loop = asyncio.get_running_loop()
         this_pass = cast("asyncio.Task[None]", asyncio.current_task())
