@@ -34,7 +34,7 @@ class Device:
     interval_s: float = 10.0
     """The configured seconds between two polls. `agent.polling.due_times` fits it to the push interval."""
     patience_s: float = 3.0
-    """How many seconds the other devices of the link wait for one poll of this device: longer than one time-out."""
+    """Seconds for which the other devices of the link wait for one poll of this device. More than one time-out."""
     origin: object = None
     """The settings that decide how the device is read: driver, profile, options, unit id and link. After a reload, a
     configured device continues a device that is polled on the same link if their origins are equal and at least one

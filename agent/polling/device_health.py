@@ -1,7 +1,8 @@
 """The health of a device: whether it is lost, and when it is polled again.
 
 A device is lost from its first failed poll to its next answer. This answer ends the back-off. `device_poller` calls
-`failed` and `answered`, and logs `device_lost` and `device_back`. The status reads the counters and the last scan.
+`failed` and `answered`, and logs `device_lost` and `device_back`. The status shows the numbers of polls
+and the last scan.
 """
 
 from __future__ import annotations

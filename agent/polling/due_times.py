@@ -17,8 +17,8 @@ from math import ceil, floor, inf
 LINK_S = 0.005
 """The leads of a site span this many seconds for each link. A controller polls a device in 0.3 to 2 ms of CPU time."""
 LINKS_AT_ONCE = 64
-"""A site has one moment for every 64 links, at most `MOST_MOMENTS`. Each moment wakes the process: with 32 links per
-moment, a poll costs a tenth more CPU time. A slow controller needs a tenth of a second for 64 polls."""
+"""A site has one moment for every 64 links, at most `MOST_MOMENTS`. Each moment wakes the process, which costs CPU
+time: with 32 links per moment, a poll would cost a tenth more. A slow controller needs 0.1 s for 64 polls."""
 MOST_MOMENTS = 25
 """Maximum number of different moments before a tick."""
 _SAME_S = 0.001

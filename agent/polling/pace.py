@@ -79,7 +79,8 @@ class LinkPace:
             if health.failures:
                 health.cycle_s = None
                 continue
-            # Skip a device that was lost after its measurement began, or, without a measurement, in the last `CHECK_S`.
+            # Skip a device that was lost after its measurement began. Without a measurement, skip it if it was lost in
+            # the last `CHECK_S` seconds.
             well_since = -inf if health.back_since is None else health.back_since
             if well_since > (now - CHECK_S if missed is None else missed.since):
                 continue

@@ -18,7 +18,7 @@ class PushClock:
         self, interval_s: int, phase_s: int, clock: Clock, on_tick: Callable[[Tick], None], after: int = 0
     ) -> None:
         """`after` is the label (`Tick.time`) of the last tick so far, 0 if unknown. The first tick has a later label,
-        unless the clock was set back by more than `WAIT_S`. `on_tick` must not block.
+        unless the clock was set back by more than `ticks.WAIT_S`. `on_tick` must not block.
         """
         self.interval_s = interval_s
         self.phase_s = phase_s

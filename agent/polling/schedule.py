@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 IDLE_S = 3600.0
 """Maximum seconds of one sleep."""
 REPORT_S = 300.0
-"""The polls that a busy process skipped are logged at most once in this time."""
+"""The polls that a busy process skipped are logged at most once in this many seconds."""
 
 Batch = list[tuple[LinkWorker, list[Device]]]
 """The devices that become due at the same time, by link."""
@@ -44,14 +44,14 @@ class Schedule:
         """Monotonic second at which the log last reported skipped polls."""
 
     def align(self, push_s: float, at: float) -> bool:
-        """Count the due times from the tick at monotonic second `at`. Return whether they changed: then call `use`."""
+        """Count the due times from the tick at monotonic second `at`. If they changed, return True; then call `use`."""
         if self._anchor is not None and push_s == self._push_s and same_phase(self._anchor, at, push_s):
             return False
         self._push_s, self._anchor = push_s, at
         return True
 
     def use(self, workers: Sequence[LinkWorker]) -> None:
-        """Calculate the due times of these links. Call `release` before: due times until now are forgotten."""
+        """Calculate the due times of these links. Call `release` before, because `use` forgets past due times."""
         if self._anchor is None:
             return
         now = self._clock.monotonic()

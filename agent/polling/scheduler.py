@@ -61,7 +61,7 @@ class Scheduler:
         """Run until cancelled. Call `ready` when the polls have begun.
 
         `after` is the label (`Tick.time`) of the last tick before the start, 0 if unknown. The first tick has a later
-        label, unless the clock was set back by more than `WAIT_S`.
+        label, unless the clock was set back by more than `ticks.WAIT_S`.
         """
         pushes = self._pushes
         tick = later_tick(first_tick(*self._now, *pushes), after, pushes[0])
