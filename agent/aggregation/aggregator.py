@@ -28,9 +28,9 @@ log = structlog.get_logger(__name__)
 
 SAVE_EVERY_S = 900.0
 """Seconds between two saves, if no event makes a save due earlier (`Aggregator.save_due`). The devices count the
-energy, so a power cut loses no energy. The agent then forgets what it saw after the last save, such as a midnight or a
-reset. A save writes one or two pages of the SD card per dozen counters: about 1.2 MB a day for 20 counters, and 0.6 MB
-more for the nights of inverters."""
+energy, so no energy is left out after a power cut. But the agent forgets what it saw between the last save and the
+power cut, such as a midnight or a reset. A save writes one or two pages of the SD card per dozen counters: about 1.2 MB
+a day for 20 counters, and 0.6 MB more for the nights of inverters."""
 
 _LATE_CLOSE_S = 60
 """Two pushes to different endpoints can end in the reverse order of their ticks, if the ticks are less than this many
@@ -103,8 +103,8 @@ class Aggregator:
         self.reconfigure(nodes, settings)
         self._saved_at, self._saved_date = -inf, ""
         self.last_time = store.load_time()
-        """Unix second of the last tick; 0 if there was none. After a start, ticks count only when the clock has been
-        trusted once. Saved with the energies."""
+        """Unix second of the last tick; 0 if there was none. After a start, ticks count only after the clock was
+        trusted for the first time. Saved with the energies."""
         self.dropped: Counter[str] = Counter()
         """Node id → number of readings outside the range of the device."""
         self._reported: set[tuple[str, Quantity]] = set()

@@ -40,7 +40,8 @@ from drivers.model import Nature, NodeType, Quantity
 
 log = structlog.get_logger(__name__)
 
-# A step back by less than these seconds is ignored: scheduling delays change the wall time of a scan by less.
+# A step back by less than these seconds is ignored, because scheduling delays also change the wall time of a scan, but
+# by less than that.
 _STEP_S = 5.0
 # The clock has come back if its offset differs by less than these seconds from the offset before one of the last leaps.
 _BACK_S = 60.0
@@ -72,7 +73,7 @@ _AGAINST = frozenset(
 EVENTS = ("reset", "replaced", "rolled_over", "glitch_removed")
 """Kinds of counter events. The log event of a kind is `counter_` and the kind, such as `counter_reset`."""
 _LOSSES = frozenset({"counter_reset", "counter_replaced"})
-"""Log events about lost energy. They are warnings; the other counter events are information."""
+"""Log events about energy that is not counted. They are warnings; the other counter events are information."""
 
 CounterId = tuple[str, Quantity]
 """(node id, quantity)."""
@@ -307,7 +308,7 @@ class EnergyTracker:
     def _move_times(self, seconds: float = 0.0) -> None:
         """Move the times in all ledgers by `seconds`, and their days into the present time zone.
 
-        The times of a ledger without a reading since the start are not moved: they are from an earlier run.
+        The times of a ledger without a reading since the start are not moved, because they are from an earlier run.
         """
         for account in self._accounts.values():
             if account.ledger is not None:

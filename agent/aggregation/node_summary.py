@@ -82,7 +82,7 @@ class NodeSummary(NamedTuple):
         return self.cells[cell] if cell is not None and self.cells[cell + AT] >= self.oldest else None
 
     def chosen(self, quantity: Quantity) -> float | None:
-        """Return like `number`, but the last value or the mean, as set by `statistic`."""
+        """Return the last value or the mean, as set by `statistic`; None in the same cases as `number`."""
         cell = self.totals.get(quantity)
         if cell is None or self.cells[cell + AT] < self.oldest:
             return None

@@ -44,7 +44,10 @@ class SleepBook:
         self.pending = dict(saved)
         """Node id → night in Unix seconds, for nodes that have not responded since the start."""
         self._reported: dict[str, tuple[str, float]] = {}
-        """Node id → ("awake", "asleep" or "missing", monotonic second) at the newest push, for nodes that may sleep."""
+        """Node id → (state, monotonic second) at the newest push, for nodes that may sleep.
+
+        The state is "awake", "asleep" or "missing".
+        """
 
     def answered(self, nodes: Iterable[Node]) -> None:
         """Forget the saved nights of nodes that responded."""

@@ -242,7 +242,7 @@ def _errors(message: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _nulls(value: Any, place: str) -> list[str]:
-    """Return the places of null values in `value` and in its tables. `place` is the place of `value`."""
+    """Return the places of null values in `value` and in the objects in it. `place` is the place of `value`."""
     if value is None:
         return [place]
     if isinstance(value, dict):
