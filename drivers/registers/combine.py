@@ -1,12 +1,14 @@
 """Combines the readings of points into readings of quantities. Pure.
 
-- Points of the same node, quantity and phase are added, such as the MPPTs of an inverter. With a negative scale, export
-  is subtracted from import.
+A part is the reading of one point. It is None if the device does not have the point.
+
+- The parts of the same node, quantity and phase are added, such as the MPPTs of an inverter. With a negative scale,
+  export is subtracted from import.
 - Percentages are averaged.
 - If a device has its power or a counter per phase only, the total is the sum of its phases.
 - The time of a sum is the time of its oldest part. A sum is missing or invalid if one of its parts is.
-- A part that is None is omitted from the sum: the device does not have it. If the device has no part of a total power,
-  this total is the sum of the phases.
+- A part that is None is omitted from the sum. If all parts of a total power are None, this total is the sum of the
+  phases.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ def by_key(keys: Sequence[Key]) -> dict[Key, list[int]]:
 def combiner(keys: Sequence[Key]) -> Combine:
     """Return a function (parts, monotonic time of the poll) that returns one reading for each key and for each total.
 
-    The parts are one reading or None per point, in the order of `keys`.
+    `parts` has one part per point, in the order of `keys`.
     """
     found = _outputs(keys)
     outputs = [

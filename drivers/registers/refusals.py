@@ -74,7 +74,7 @@ class RefusalMemory:
     def __init__(self, groups: Iterable[Sequence[Span]], limits: Limits) -> None:
         """`groups` are the spans of the points; spans of one group are read together where possible.
 
-        A limit that is smaller than the widest value is raised to the size of that value: a value is never split.
+        A limit that is smaller than the widest value is raised to the size of that value, as a value is never split.
         """
         self._groups = [tuple(dict.fromkeys(group)) for group in groups]
         self._given = replace(

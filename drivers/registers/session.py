@@ -27,7 +27,7 @@ class SplitReader:
         self._limit = limit
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
-        """See `drivers.driver.Reader`. The parts are read at different times: use it only for constant values."""
+        """See `drivers.driver.Reader`. The parts are read at different times, so use it only for constant values."""
         if table in BITS:
             return await self._reader.read(table, address, count)
         words: list[int] = []

@@ -264,7 +264,7 @@ class _Known:
         charge = self.layout.battery(cells) if self.layout.battery else Quality.MISSING
         idle = charge == 0 or charge is Quality.MISSING
         self.battery_seen = self.battery_seen or (isinstance(charge, float) and not idle)
-        # If the battery is idle now and was always idle before, the power of the inverter has no battery power.
+        # If the battery is idle now and was always idle before, the power of the inverter includes no battery power.
         for recipe in self.layout.recipes if idle and not self.battery_seen else self.layout.hybrid:
             number = recipe.formula(cells)
             value, quality = (None, number) if isinstance(number, Quality) else (number, Quality.GOOD)

@@ -128,7 +128,7 @@ def meters(chain: Iterable[Model]) -> tuple[Model, ...]:
 def sections(chain: Iterable[Model]) -> list[tuple[Model, ...]]:
     """Divide a chain into the models of each device. A common model begins a new device.
 
-    The first part has the models before the first common model, usually none.
+    The first tuple has the models before the first common model, usually none.
     """
     found: list[list[Model]] = [[]]
     for model in chain:

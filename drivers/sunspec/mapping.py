@@ -187,8 +187,8 @@ class Quirk(Enum):
 # registers of a real device in evcc issue 18358.
 QUIRKS = {"solaredge": Quirk.EXPORT_POSITIVE, "kostal": Quirk.NEGATIVE_EXPORT}
 
-# Rated power in W, by model. The first of these models that a device has is used. The rated power is read in a
-# discovery, not in each poll.
+# Model → the point with the rated power in W. The first of these models that a device has is used. The rated power is
+# read in a discovery, not in each poll.
 RATINGS = {702: "WMaxRtg", 120: "WRtg"}
 
 COMMON = 1
