@@ -5,8 +5,9 @@ mean, so only these have three more cells. A summary keeps the array of its inte
 a copy. One array needs less memory than one object per quantity.
 
 The mean is weighted by time. Each value holds until the next value, but at most for the node's `stale_after_s`. The
-mean leaves out the time in which no value holds. The mean over a push interval begins at the last reading before the
-interval, so that no time is left out between two intervals. A state counts as 1 while it is on, else as 0.
+mean leaves out the time in which no value holds. After a reading that is missing, the mean begins anew. The mean over a
+push interval begins at the last reading before the interval, so that no time is left out between two intervals. A state
+counts as 1 while it is on, else as 0.
 """
 
 from __future__ import annotations
