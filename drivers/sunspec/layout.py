@@ -1,11 +1,11 @@
 """Calculates the layout of a SunSpec device from its models: the points to read and the formulas of its readings. Pure.
 
 - A common model begins a new device in the chain.
-- The first meter in the chain is used. SolarEdge numbers its meters in the order of the chain. The function `meters`
-  returns all meters.
+- The first meter in the chain is used. At SolarEdge this is meter 1, because SolarEdge numbers its meters in the order
+  of the chain. The function `meters` returns all meters.
 - The first inverter model of a device is used. A second model (113 besides 103) describes the same inverter.
-- The powers, currents and energies of several inverters behind one unit id are added. Those of several batteries and
-  of several DC inputs are also added.
+- The powers, currents and energies of several inverters behind one unit id are added. Those of several batteries are
+  also added, and the powers and energies of several DC inputs.
 
 The AC power of a hybrid includes the power of its battery. If a model has the charge power, these rules apply after the
 battery charged or discharged for the first time (`SunSpecLayout.hybrid`):
