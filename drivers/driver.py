@@ -87,8 +87,8 @@ class Driver(Protocol):
         """Read all points once. `now` returns monotonic seconds; they become the times of the readings.
 
         If the device refuses some registers, their readings are missing and `Scan.errors` has the reason. Raises
-        `UnreachableError` if the device or the link fails; the readings of this poll are then discarded. Raises
-        `RefusedError` or `UnsupportedError` if this driver cannot read anything from the device.
+        `UnreachableError` if the device or the link fails; the readings of this poll are then discarded. If it raises
+        `RefusedError` or `UnsupportedError`, this driver cannot read anything from the device.
         """
         ...
 

@@ -3,14 +3,14 @@
 If a device refuses registers, only their readings are missing (see `drivers.registers.refusals`). `Scan.errors` has the
 refusals, except those of an optional point, and of a point that can be read from its own registers or a fallback. If a
 device is busy, the request is repeated once. The poll ends at once, without readings, if the device does not respond,
-the link fails, the gateway cannot reach the unit, or a reply is wrong. So all readings of a scan have about the same
-time.
+the link fails, the gateway cannot reach the unit, or a reply is wrong. Because no request follows a failed one, all
+readings of a scan have about the same time.
 
-A family with variants or repeated blocks has several layouts. The registers that select the layout are read before the
-first poll, after each failed poll and every minute, because firmware and settings may change, and a wrong layout gives
-wrong values. The first poll uses the layout that it selects. Later, a new layout is used only after two polls in a row
-have selected it, because these registers may be wrong for a moment while a device starts. Until then, the readings are
-missing, and `Scan.errors` says so.
+A family has several layouts if it has variants, or repeated blocks whose number is read from the device. The registers
+that select the layout are read at the start of the first poll, at the start of the poll after a failed poll, and every
+minute, because firmware and settings may change, and a wrong layout gives wrong values. The first poll uses the layout
+that it selects. Later, a new layout is used only after two polls in a row have selected it, because these registers may
+be wrong for a moment while a device starts. Until then, the readings are missing, and `Scan.errors` has the reason.
 
 The site's `ReadOptions` override the profile's defaults. The profile's defaults override those of the transport. A word
 order of the site applies to all points, because it is a setting of the device.
@@ -134,7 +134,11 @@ class RegisterDriver:
         return None if self._key.variant is None else self._variants[self._key.variant].name
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
-        """See `drivers.driver.Driver`. Raises the refusal if the device refuses all requests."""
+        """See `drivers.driver.Driver`.
+
+        Raises the refusal of a register (exception 2 or 3) if there is one, and the device returns no data in this
+        poll. If the device refuses all requests with other exceptions, the readings are missing.
+        """
         run = PollSession(reader, now)
         if self._has_layouts and run.started >= self._selection_due:
             await self._select_layout(run)
@@ -234,7 +238,7 @@ class RegisterDriver:
         return found
 
     async def _present(self, run: PollSession, before: _LayoutKey | None) -> dict[Repeat, int]:
-        """Return the number of blocks of each repetition with a mark. It never falls below the number `before`."""
+        """Return the number of blocks of each repetition with a mark. No number is smaller than `before`."""
         reader = SplitReader(run, self._limits.max_registers)
         found: dict[Repeat, int] = {}
         for index, repeat in enumerate(self._repeats):
@@ -262,7 +266,7 @@ class RegisterDriver:
     async def _read_rating(self, run: PollSession, rating: Rating) -> None:
         """Read the rated power. It is read again later, because it may be wrong while the device starts.
 
-        Call this after the values are read, because some devices do not reply if they do not have the register.
+        Call this after the values are read, because a device without this register may not reply to the request.
         """
         if self._rating_checked.started:
             self._rating_checked.lengthen()
@@ -276,7 +280,7 @@ class RegisterDriver:
 
 
 def _all_refused(memory: RefusalMemory) -> IllegalRangeError:
-    """Return the first refusal, and forget all refusals: the device is starting, or the profile is wrong."""
+    """Return the first refusal in `memory`. Forget all refusals: the device is starting, or the profile is wrong."""
     error = next(iter(memory.holes.values()))
     memory.forget()
     return error
