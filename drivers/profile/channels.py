@@ -1,4 +1,4 @@
-"""Channels are the identical outputs of one device. Pure.
+"""Channels are the identical parts of one device, such as the outputs of a relay board. Pure.
 
 The configuration has a [[device]] for each channel. Driver `NAME:2` reads the second channel.
 """
@@ -15,7 +15,7 @@ from drivers.protocol import ADDRESSES
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """The identical outputs of one device. The points of a profile are those of the first output."""
+    """The identical parts of one device. The points of a profile are those of the first part."""
 
     count: int
     step: int

@@ -17,7 +17,7 @@ from drivers.profile.point import Point
 
 BEGIN, END = "<!-- devices: made by python -m drivers.profile.device_table -->", "<!-- end of devices -->"
 
-# Profiles of the simulated site are not real devices.
+# The manufacturer in the profiles of the simulated site, which are not of real devices.
 _SIMULATED = "Simulated"
 
 _TITLES = {

@@ -65,7 +65,8 @@ def evaluate(answers: Answers, refused: Collection[Span], known: DeviceKnowledge
     if not layout.direct or known.limit_W or None in answers.times:
         return _Evaluation(layout, answers, refused, known, at).readings()
     times = cast("list[float]", answers.times)
-    found = ReadingColumns(layout.keys, answers.values, answers.qualities, times)  # most devices, most polls
+    # Most polls of most devices end here, without an `_Evaluation`.
+    found = ReadingColumns(layout.keys, answers.values, answers.qualities, times)
     if layout.never_all_zero and not answers.values[0] and _all_zero(found):
         return tuple(map(_missing, found))
     return found
@@ -251,7 +252,7 @@ class _Evaluation:
 
 
 def _is_lowest(reading: Reading, candidate: Point) -> bool:
-    """Whether the value is the lowest number of its type. No measurement has this value."""
+    """Whether the value is the lowest number of its signed or float type. No measurement has this value."""
     encoding = candidate.encoding
     if encoding.is_float:
         raw = -_FLOAT_MAX

@@ -1,8 +1,8 @@
 """The layout of one device: the registers to read for its points, and how to decode the words. Pure.
 
-The candidates for a value are the point itself and its fallbacks. A slot is the index of one candidate. Some values
-need more than the words at their address: the words of marks, or words at separate addresses. These words are captured:
-kept without decoding.
+The candidates for a value are the point itself and its fallbacks. A slot is the index of a candidate in `Layout.slots`.
+Some values need more than the words at their address: they need the words of marks, or words at separate addresses.
+Such words are captured, which means that they are kept without decoding.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Decoder(NamedTuple):
     captures: tuple[Span, ...]
     """The spans whose words are captured."""
     nothing: frozenset[int]
-    """If every word of a reply is the same one of these, the device replies "not available"."""
+    """A reply means "not available" if it has at least `_MIN_EQUAL_WORDS` words, and all its words are the same one of
+    these words."""
     slots: tuple[int, ...]
     """The slots of the values."""
 
@@ -74,8 +75,8 @@ class Layout:
         self.batteries = frozenset(point.node for point in points if _of_battery(kind, point))
         """The nodes whose power is that of a battery."""
         self.plain = not self.batteries and not any(_needs_more(point) for point in points)
-        """Whether each value depends only on the words at its address. No point has a mark, a fallback or separate
-        addresses, none is optional, and none is the power of a battery."""
+        """Whether each value depends only on the words at its address. Then no point has a mark, a fallback or separate
+        addresses, no point is optional, and no point is the power of a battery."""
         self.direct = self.plain and not self.unread and is_direct(self.keys)
         """Whether the readings of the points are the readings of the device, so that nothing is added up."""
         self.memory = RefusalMemory(_groups(self.points), limits)
@@ -166,7 +167,7 @@ class Answers:
 
 
 def _optional(points: Sequence[Point]) -> frozenset[Key]:
-    # A missing active power is always reported as missing, because a node needs it.
+    # An active power without a value always has a reading, which is missing. A node needs this reading.
     gauges = {p.key for p in points if p.quantity.nature is Nature.GAUGE and p.quantity is not Quantity.ACTIVE_POWER}
     return frozenset(gauges - {point.key for point in points if not point.optional})
 

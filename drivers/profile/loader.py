@@ -19,8 +19,8 @@ A profile has no expressions, and its only conditions are marks. A device that n
 - `fallback` lists other registers that may have the value. `addresses` lists the address of each word of a value whose
   words do not follow each other. `repeat` is for repeated blocks, such as batteries: their values are added, and
   percentages are averaged.
-- `[channels]` is for devices with several identical outputs. The points are those of the first output; `NAME:3` is the
-  third.
+- `[channels]` is for devices with several identical parts, such as outputs. The points are those of the first part.
+  `NAME:3` reads the third part.
 - `driver` names a Python driver that finds the points itself. The profile then has no points, only link settings and
   the texts and marks by which the family is recognised.
 - The site's configuration overrides `[defaults]`. The `word_order` of a point overrides that of `[defaults]`.

@@ -32,10 +32,10 @@ class Repeat:
     span: Span | None = None
     """The register with the number of blocks; None if there is no such register."""
     encoding: Encoding | None = None
-    """How `span` stores the number; None without `span`."""
+    """How the register at `span` stores the number of blocks. None if `span` is None."""
     present: Mark | None = None
     """The mark of the first block. The mark of each other block is the same condition at the addresses of that block.
-    The driver counts the blocks before the first block whose mark does not hold. None: no mark counts the blocks."""
+    The driver counts the blocks before the first block whose mark does not hold. None: the blocks have no marks."""
 
     @property
     def has_count(self) -> bool:
@@ -54,7 +54,8 @@ class Repeat:
     def count(self, words: Sequence[int] | None) -> int:
         """Return the number of blocks from the words of `span`, at most `most`. Without a valid number, return `most`.
 
-        With a `present` mark, return 1: the driver assumes one block until it has counted the blocks by their marks.
+        If `present` is a mark, return 1, because the driver assumes one block until it has counted the blocks by their
+        marks.
         """
         if self.present is not None:
             return 1
