@@ -18,7 +18,7 @@ from drivers.profile import BUILT_IN, Profile, RegisterDriver, load, profile_fil
 class Catalogue:
     """Finds drivers by name: first Python drivers, then the site's own profiles, then the built-in profiles.
 
-    If several of `profile_dirs` have a profile with the name, that of the last directory is used.
+    If several of `profile_dirs` have a profile with the same name, the profile of the last directory is used.
     """
 
     profile_dirs: tuple[Path, ...] = field(default=())

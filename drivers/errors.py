@@ -181,7 +181,7 @@ def exception_reply(code: int, what: str) -> RefusedError | GatewayError:
 def without_address(error: Exception, address: str) -> str:
     """Return the text of `error` without the address of the link at its beginning.
 
-    `address` is the address of a unit, such as "10.0.0.1:502 unit 3". The caller prints it before the text.
+    `address` is the address of a unit, such as "10.0.0.1:502 unit 3". The caller prints this address before the text.
     """
     return str(error).removeprefix(f"{link_address(address)}: ")
 

@@ -104,7 +104,7 @@ TRANSPORTS: dict[TransportName, TransportKind] = {
 }
 
 
-# Addresses as text: of a link (host and port), and of a unit on a link, such as `192.168.1.20:502 unit 1`.
+# Addresses as text: of a link (host and port, or serial port), and of a unit on a link (`192.168.1.20:502 unit 1`).
 MAX_PORT = 65_535
 
 _LINK_LOCAL = re.compile(r"fe[89ab][0-9a-f]:", re.IGNORECASE)

@@ -40,7 +40,10 @@ def client_context(ca_file: Path | None, client_cert_file: Path | None, client_k
 def unusable_files(
     ca_file: Path | None, client_cert_file: Path | None, client_key_file: Path | None
 ) -> Iterator[TlsFileError]:
-    """Yield the errors of all these files. `client_context` raises only the first error."""
+    """Yield at most one error for `ca_file`, and at most one for the other two files together.
+
+    `client_context` raises only the first error.
+    """
     if ca_file is not None:
         try:
             _trusting(ca_file)

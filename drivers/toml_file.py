@@ -10,7 +10,7 @@ from typing import Any
 _MAX_BYTES = 1 << 20
 _MAX_DEPTH = 32
 _INTEGER_LIMIT = 1 << 128
-"""The absolute value of every integer in a file must be less than this. No register value has 128 bits."""
+"""The absolute value of every integer in a file must be less than this. No register value needs a larger number."""
 _TOO_LARGE = "a number has too many digits"
 _TOO_DEEP = f"it is nested more than {_MAX_DEPTH} levels deep"
 # One part of a dotted key: a bare or quoted key with the dot after it.
@@ -21,8 +21,8 @@ _LONG_KEY = re.compile(rf"(?<![\w-]){_STEP}{{{_MAX_DEPTH + 1}}}")
 class TomlError(Exception):
     """The file is not TOML, or exceeds a limit of this module.
 
-    The message of a syntax error has the number of the line, and a hint for common mistakes. No message has a value,
-    because a value may be a secret.
+    The message of a syntax error says where the error is: line and column, or the end of the file. For common mistakes,
+    it also has a hint. No message has a value, because a value may be a secret.
     """
 
     def __init__(self, problem: str, hint: str = "") -> None:
