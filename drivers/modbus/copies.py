@@ -1,14 +1,14 @@
-"""Recognises the second copy of a reply on a line without transaction numbers. Pure.
+"""Recognises the copy of a reply on a line without transaction numbers. Pure.
 
-Some gateways send each reply twice, and the second copy may arrive after the next request. If unit, function and length
-are those of the next reply, only the content shows that it is a copy: it is equal to an earlier reply. The reply to the
-next request can also be equal to an earlier reply, for example if both have only zeros. So a frame that is equal to an
-earlier reply is not used at once:
+Some gateways send each reply twice, and the copy may arrive after the next request. If unit, function and length of
+the copy are those of the next reply, only its content shows that it is a copy: it is equal to an earlier reply. The
+reply to the next request can also be equal to an earlier reply, for example if both have only zeros. So a frame that is
+equal to an earlier reply is not used at once:
 
 - If another frame follows within the timeout, that other frame is the reply. The first frame was a copy.
 - If no other frame follows, the request is sent again when no copy can arrive any more. If the second reply is equal to
-  the first frame, the device has equal registers. If no copy was ever seen on this line, later equal replies are
-  accepted at once.
+  the first frame, the first frame was no copy: the device has equal registers. Later equal replies are then accepted at
+  once, unless a copy was seen on this line before.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Copies:
         self._seen = False
         """Whether a copy was seen on this line."""
         self._in_doubt: bytes = b""
-        """A frame that was not used, while the request is sent again; otherwise empty."""
+        """The frame because of which a request is sent again; empty if there is none."""
 
     def connected(self) -> None:
         """Note a new connection: no copy of a reply on the previous connection arrives any more."""
@@ -96,7 +96,8 @@ class Copies:
 
         If the bytes contain a copy of an earlier reply, that reply is forgotten. No further copy of it is expected.
         """
-        if len(received) >= _SHORTEST:  # perhaps the real reply, if `reply` accepted a copy in its place
+        if len(received) >= _SHORTEST:
+            # These bytes may be the real reply, and `reply` may have accepted a copy in its place.
             self._equal_replies_to_check = max(self._equal_replies_to_check, 1)
         self._remove([each for each in self._earlier if each.wire in received])
 

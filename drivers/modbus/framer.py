@@ -46,7 +46,10 @@ class Framing(Protocol):
 
 
 class LineFraming(Framing, Protocol):
-    """RTU or ASCII, on a serial port or over TCP: a line. Frames have a checksum, but no transaction number."""
+    """The framing of a line: RTU or ASCII, on a serial port or over TCP.
+
+    Frames have a checksum, but no transaction number.
+    """
 
     def frames(self, request: RequestPdu[object], received: bytes) -> Iterator[Frame]:
         """Yield the complete frames that have the unit id of the request and a valid checksum.
@@ -148,7 +151,7 @@ _FUNCTIONS = frozenset({*TABLES, IDENTIFICATION})
 
 
 class Rtu:
-    """Modbus on a serial line: unit id, data, CRC-16. There is no start mark, end mark or transaction number."""
+    """Modbus on a serial line: unit id, data, CRC-16. There is no start byte, end byte or transaction number."""
 
     _framer = FramerRTU(REPLIES)
 
@@ -202,8 +205,8 @@ class Ascii:
 def _rtu_size(frame: bytes) -> int:
     """Return the length in bytes of the RTU frame at the start of `frame`, with its checksum.
 
-    Return 0 for an unknown function code. If `frame` is too short to know its length, return 0, or 998 or 999 for an
-    identification (pymodbus).
+    Return 0 for an unknown function code. If `frame` is too short to know its length, return 0. For an identification
+    that is too short, pymodbus may give 998 or 999.
     """
     if len(frame) < FramerRTU.MIN_SIZE or (pdu := REPLIES.lookupPduClass(frame)) is None:
         return 0
@@ -220,7 +223,8 @@ _RTU_REQUEST = 8
 
 def has_rtu_frame(received: bytes) -> bool:
     """Whether the bytes contain a complete RTU frame: a reply, or a read request of another client."""
-    for start in range(len(received) - FramerRTU.MIN_SIZE):  # the shortest frame, of an exception, has a byte more
+    # The shortest frame is an exception. It is one byte longer than `FramerRTU.MIN_SIZE`.
+    for start in range(len(received) - FramerRTU.MIN_SIZE):
         frame = received[start:]
         if frame[1] & ~EXCEPTION in _FUNCTIONS:
             for size in (_rtu_size(frame), _RTU_REQUEST):

@@ -5,15 +5,17 @@ A `Link` connects on its first read and keeps its connection. Its guarantees:
 - It sends one request at a time and has one connection at a time. It closes the old connection before it opens a new
   one.
 - A reply is accepted only for its own request. After a time-out, a bad reply or a cancelled read, the connection is
-  closed before the next request (a serial port stays open). RTU and ASCII frames have no transaction number. So a late
-  reply is expected until two timeouts after its request was sent. The next request to the same unit waits until then.
+  closed before the next request (a serial port stays open). RTU and ASCII frames have no transaction number. So after
+  such a request, a late reply is expected until two timeouts after the request was sent. The next request to the same
+  unit waits until then.
 - The wait for a reply ends after the timeout, and at once if the connection is lost. The link is usable after a
   cancelled read.
-- Some gateways give a wrong transaction number to the first reply of each connection. That reply is dropped like every
-  reply with a wrong number, and the request is sent once more on the same connection. This may take a second timeout.
-- Some gateways send each reply twice. The copy is dropped, also if it arrives after the next request. RTU and ASCII
-  frames have no transaction number: if a reply is equal to an earlier reply, the request may be sent once more. Such a
-  request may take three timeouts. On a link without copies, this usually happens only once.
+- Some gateways give a wrong transaction number to the first reply of each connection. That reply is ignored like every
+  reply with a wrong number, and the request is sent once more on the same connection. The second attempt has a timeout
+  of its own.
+- Some gateways send each reply twice. The copy is ignored, also if it arrives after the next request. RTU and ASCII
+  frames have no transaction number. So if a reply on such a link is equal to an earlier reply, the request may be sent
+  once more. It may then take three timeouts. On a link without copies, usually only one request is sent again.
 - If the device closed the connection between two requests, the link connects again once, without an error.
 - Unit id 0 is a normal address, except on a serial line: there it is the broadcast address, and no unit responds.
 """

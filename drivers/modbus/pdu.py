@@ -147,7 +147,7 @@ def _not_the_reply(request: RequestPdu[object], pdu: bytes) -> DriverError:
 def _texts(reply: ReadDeviceInformationResponse) -> list[str]:
     """Return the texts of the objects in their order.
 
-    If the reply has several objects with one id, pymodbus gives a list as the value of this id.
+    If the reply has several objects with the same id, pymodbus gives a list as the value of this id.
     """
     objects = [each for value in reply.information.values() for each in (value if isinstance(value, list) else [value])]
     return [each.decode("utf-8", "replace").strip("\0 ") for each in objects]

@@ -67,5 +67,8 @@ class LinkSettings:
 
     @property
     def line_silence_s(self) -> float:
-        """Seconds of silence between two RTU frames on a serial port: 3.5 characters, at least 1.75 ms. Otherwise 0."""
+        """Seconds of silence between two RTU frames on a serial port: the time of 3.5 characters, at least 1.75 ms.
+
+        For all other links, it is 0.
+        """
         return max(3.5 * 11 / self.baudrate, 0.00175) if self.serial and self.kind.framing == "rtu" else 0.0

@@ -174,7 +174,7 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
         if not self.numbered:
             self.copies.unsolicited(data)
         elif not self._datagrams and not self._is_copy(data):
-            self.abort()  # without checksums, the beginning of the next frame cannot be found in the stream
+            self.abort()  # frames have no checksum, so the beginning of the next frame cannot be found in the stream
 
     def _is_copy(self, data: bytes) -> bool:
         """Whether the bytes are a second reply to the last request."""
