@@ -35,8 +35,8 @@ class Capture:
     tables: dict[Table, dict[int, int]] = field(default_factory=dict)
     """Table → address → word or bit."""
     refused: list[Block] = field(default_factory=list)
-    """The refused requests without smaller parts, the first request for each absent table, and all requests without a
-    reply."""
+    """The refused requests that cannot be divided, the first request for each table that the device does not have, and
+    all requests without a reply."""
     requests: int = 0
 
 

@@ -1,9 +1,9 @@
 """Removes private data from a dump: serial numbers, names, addresses. Pure.
 
-Registers that contain text are blanked, because serial numbers, site names and network names are stored as text. Known
-numeric serial numbers are also blanked. The registers of the points of the profile and data that identify the device
-family are kept. These data are manufacturer, model, options and version of SunSpec's common model, and the registers of
-the first mark of `[identify]` of the profile.
+Four or more registers in a row that contain text are blanked, because serial numbers, site names and network names are
+stored as text. Numeric serial numbers at known addresses (`NUMBERS`) are also blanked. The registers of the points of
+the profile and data that identify the device family are kept. These data are manufacturer, model, options and version
+of SunSpec's common model, and the registers of the first mark of `[identify]` of the profile.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _SHORTEST_REGISTERS = 4
 _END = 0xFFFF
 """The model id that ends a SunSpec chain."""
 
-# Numeric serial numbers. `redact` blanks these spans in the dump of any device. It does not blank a span that overlaps
-# a span of its argument `keep`, because the driver of the device reads a value or a mark there.
+# Numeric serial numbers. `redact` blanks these spans in the dump of any device, except a span that overlaps a span of
+# its argument `keep`: the driver of the device reads a value or a mark there.
 NUMBERS = (
     Span(Table.HOLDING, 0xFC00, 2),  # Eastron: its SDM protocols, openWB/core common/sdm.py
     Span(Table.HOLDING, 30057, 2),  # SMA: nymea/nymea-plugins-modbus sma
@@ -60,7 +60,7 @@ def redact(tables: Mapping[Table, dict[int, int]], keep: Iterable[Span] = ()) ->
 
 
 def _blank(words: dict[int, int], span: Span) -> bool:
-    """Blank the registers of `span` that are not 0. Return whether there was one."""
+    """Blank the registers of `span` that are not 0. Return whether a register was blanked."""
     found = [address for address in range(span.address, span.end) if words.get(address, 0) not in (0, BLANK)]
     for address in found:
         words[address] = BLANK

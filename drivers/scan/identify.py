@@ -30,7 +30,7 @@ _RELAY = "relay"
 _SUNSPEC_ATTEMPTS = 4
 """Maximum number of attempts to discover SunSpec models. Some devices do not reply at an address without the SunSpec
 marker. So after a missing reply, the next attempt begins at another address (`drivers.sunspec.discovery`). The fourth
-attempt begins at the first address again, because the reply to the first attempt may have been lost."""
+attempt begins at the first address again, because the reply to the first attempt may have failed to arrive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ class Identity:
     likely: tuple[str, ...] = ()
     """If nothing matches: the drivers of the manufacturer that `labels` names, or the relay board."""
     unanswered: tuple[str, ...] = ()
-    """Drivers whose marks got no reply or were skipped, and have a higher rank than the mark of the best match. One of
-    these drivers may be the right driver, because a reply can be lost."""
+    """Drivers whose marks have a higher rank than the mark of the best match, but got no reply or were skipped. One of
+    these drivers may be the right driver, because a reply can fail to arrive."""
 
     @property
     def is_sunspec(self) -> bool:

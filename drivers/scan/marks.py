@@ -1,8 +1,8 @@
 """Compares the registers of one unit with the marks of the device families.
 
 A mark is a condition on registers (`drivers.profile.mark`). If the request for these registers gets no reply, it is
-unknown whether the mark holds, because the reply may be lost. If the unit replied to another request, the mark is read
-once more. If there is no reply again, the family stays possible.
+unknown whether the mark holds, because a reply can fail to arrive. If the unit replied to another request, the mark is
+read once more after all other marks. If there is no reply again, the family stays possible.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class MarkComparison:
             try:
                 words = await read(reader, mark.span)
             except NoReplyError:
-                return None if mark.unit_id is None else False  # that other unit does not exist
+                return None if mark.unit_id is None else False  # without a reply, the other unit does not exist
             if words is None or not mark.matches(words):
                 return False
         return True

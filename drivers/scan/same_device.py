@@ -11,7 +11,7 @@ A serial port counts as a host. Two units are
 - otherwise two devices.
 
 If they are perhaps one device, their values are compared: one unit is read between two reads of the other unit. If the
-values do not decide, both units are proposed, and the second one is disabled.
+values do not decide, both units are proposed, and one of them is disabled.
 """
 
 from __future__ import annotations

@@ -40,11 +40,11 @@ _MOST_UNITS = 24
 """Maximum number of usual unit ids that are tried on a TCP port. Each unit id without a device may cost a time-out."""
 
 LINES = ((9600, "N"), (9600, "E"), (19200, "E"), (19200, "N"), (38400, "N"), (115_200, "N"), (2400, "N"))
-"""Baud rates and parities, most usual first. 19200 E is the default of the specification. 2400 N is
-the default of small meters."""
+"""Baud rates and parities, most usual first. 19200 E is the default of the specification. 2400 N is the default of
+small meters."""
 
-# The last search of an open port without a device, for adapters that ignore requests in the first seconds of a
-# connection, and for slow devices: its unit ids, the wait after the connect, the timeout.
+# The last search of an open port on which no unit was found. It is for adapters that ignore requests in the first
+# seconds of a connection, and for slow devices. It has its own unit ids, wait after the connect, and timeout.
 _SLOW_UNITS = (1, 0)
 _SLOW_DELAY_S = 3.0
 _SLOW_TIMEOUT_S = 5.0
@@ -270,7 +270,7 @@ async def _labels(link: Link, unit_id: int, timeout_s: float) -> tuple[str, ...]
     try:
         return tuple(filter(None, await link.identification(unit_id, timeout_s)))
     except (RefusedError, NoReplyError):
-        return ()  # most devices have none
+        return ()  # most devices have no identification
 
 
 def _remove_names(place: SearchLocation) -> None:

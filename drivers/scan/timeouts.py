@@ -1,9 +1,9 @@
-"""Learns the timeout for units that may not exist from the replies of other units. Pure.
+"""Learns from the replies of units how long to wait for other units, which may not exist. Pure.
 
-A gateway waits for a unit that does not respond. During this time, it delays or loses other requests. So the timeout
-must not be shorter than the time of the slowest reply so far. Two replies are often the slowest: the exception that the
-gateway sends for a missing unit, and the reply of the unit that is asked directly after a missing unit. If all units
-reply fast, a short timeout saves time for each missing unit.
+A gateway waits for a unit that does not respond. During this time, it delays other requests or does not answer them. So
+the timeout must not be shorter than the time of the slowest reply so far. Two replies are often the slowest: the
+exception that the gateway sends for a unit that does not respond, and the reply of the unit that is asked directly
+after such a unit. If all replies are fast, a short timeout saves time for each unit that does not respond.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class LearnedTimeout:
     def learned_s(self) -> float:
         """The learned timeout; `timeout_s` before the first reply.
 
-        It is also used for units that respond, but do not reply for a missing register.
+        It is also used for units that respond, but do not reply for a register that they do not have.
         """
         if self._slowest_s is None:
             return self._timeout_s

@@ -8,7 +8,7 @@ the ids to try:
 - If one unusual id does not respond, the units that were found exist.
 - If all three respond and at least one returns data, all ids are taken for one device (`SearchLocation.any_unit`).
 - If all three reply with an exception, a unit exists only if its reply is data, or an exception that none of the three
-  sent. If no unit exists then, all ids are taken for one device.
+  sent. If no unit is left then, all ids are taken for one device.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _UNITS_TO_DOUBT = 4
 """The unusual ids are tried when this many units were found."""
 
 _FIRST_WAIT_S = 0.1
-"""The timeout of the request to the missing unit in `_learn_timeout`, in seconds."""
+"""The timeout of the request in `_learn_timeout` to a unit that does not respond, in seconds."""
 _MOST_FAILURES = 3
 """The search of a port ends after this many failures in a row."""
 _AGAIN_AFTER_S = 1.0
@@ -102,7 +102,7 @@ class SearchLocation:
     asking: int | None = None
     """The unit id of the last request of the search; None before the first request."""
     closed: str = ""
-    """Why the port could not be opened; empty if it could. Normal for most addresses of a network."""
+    """Why the port could not be opened; empty if it could. At most addresses of a network, no port can be opened."""
     note: str = ""
     """Message for the installer, such as why nothing was found."""
 
@@ -117,8 +117,8 @@ class Search:
     def __init__(
         self, place: SearchLocation, link: Link, probes: Sequence[Probe], timeout_s: float, first_timeout_s: float = 0.0
     ) -> None:
-        """`first_timeout_s` is the timeout until one request had no reply. A gateway may need a long time to report a
-        unit that does not exist."""
+        """`first_timeout_s` is the timeout until one request had no reply, if it is longer than `timeout_s`. A gateway
+        may need a long time to report a unit that does not exist."""
         self._place = place
         self._link = link
         self._probes = probes
@@ -154,7 +154,8 @@ class Search:
                         self._doubt()
                 if place.note or place.any_unit:
                     return
-        if self._absent_codes and not place.units:  # all refuse as the unusual ids do: one device
+        if self._absent_codes and not place.units:
+            # All units that respond send an exception that the unusual ids also send, so they are one device.
             place.units, place.any_unit = [first], True
 
     def _doubt(self) -> None:
@@ -251,7 +252,7 @@ class Search:
         self._timeout.answered(asyncio.get_running_loop().time() - started)
 
     async def _learn_timeout(self, dead: int, probe: Probe) -> None:
-        """Learn how long a gateway waits for the missing unit `dead`.
+        """Learn how long a gateway waits for the unit `dead`, which does not respond.
 
         The gateway delays the reply to the next request, to another unit, by this time.
         """

@@ -131,7 +131,7 @@ class _ClientConnection(asyncio.Protocol):
             end, unit_id, transaction, pdu = self._framer.decode(self._received)
             if not pdu:
                 if not is_mbap(self._received):
-                    self._transport.abort()  # not Modbus, or the frame boundaries are lost
+                    self._transport.abort()  # not Modbus, or it is unknown where a frame begins
                 return
             self._received = self._received[end:]
             unit = self._server.units.get(unit_id)
