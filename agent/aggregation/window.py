@@ -7,12 +7,12 @@ counts of its own push interval. The night and the indexes of the cells are comm
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
-from agent.aggregation.cells import AT, EMPTY, EMPTY_AVERAGED, update
+from agent.aggregation.cells import AT, EMPTY, EMPTY_AVERAGED, forget, update
 from agent.aggregation.node_summary import NodeSummary, Statistic, ValueKey
 from agent.domain.node import Node, use_of
 from agent.domain.ranges import ranges
@@ -232,7 +232,7 @@ class Window:
             number = value if isinstance(value, float) else float(value in (True, "on"))
             if quality is not _GOOD or value is None or not low <= number <= high:
                 if quality is _MISSING or (quality is _GOOD and value is None):
-                    _forget(cell, arrays)
+                    self._forget(views, cell, at, averaged=averaged)
                 else:  # the last value is used until it is stale
                     dropped.append(Dropped(key, value, low, high))
                 continue
@@ -251,11 +251,13 @@ class Window:
         self.newest = max(self.newest, newest)
         return newest > -inf
 
-
-def _forget(cell: int, arrays: Iterable[array[float]]) -> None:
-    """Forget the last value of the quantity, because its reading has no value."""
-    for cells in arrays:
-        cells[cell + AT] = -inf
+    def _forget(self, views: Collection[View], cell: int, at: float, *, averaged: bool) -> None:
+        """Forget the last value of a quantity, because its reading at monotonic `at` has no value."""
+        for view in views:
+            if averaged:
+                forget(view.cells, cell, at, view.interval, self.stale_after_s)
+            else:
+                view.cells[cell + AT] = -inf
 
 
 def _is_averaged(quantity: Quantity) -> bool:

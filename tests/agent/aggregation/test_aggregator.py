@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -304,6 +304,28 @@ def test_a_value_that_held_over_a_short_gap_counts_in_the_mean(store: EnergyStor
     for at, power in ((940.0, 1000.0), (950.0, 1000.0), (990.0, 0.0), (1000.0, 0.0)):
         totals.observe([PV1], scan(at, active_power=power), WALL)
     assert body(totals)["solar"] == {"active_power_W": 800}
+
+
+@pytest.mark.parametrize("missing", [(980.0,), (980.0, 985.0)])
+def test_a_mean_leaves_out_only_the_time_without_a_value(store: EnergyStore, missing: Sequence[float]) -> None:
+    totals = Aggregator([PV1], settings(statistic="mean"), store)
+    powers = [(960.0, 100.0), (970.0, 100.0), *((at, None) for at in missing), (990.0, 400.0), (1000.0, 800.0)]
+    for at, power in powers:
+        totals.observe([PV1], scan(at, active_power=power), WALL)
+    assert body(totals)["solar"] == {"active_power_W": (100 * 20 + 400 * 10) / 30}
+    for at, power in ((1010.0, None), (1020.0, 50.0), (1030.0, 0.0)):
+        totals.observe([PV1], scan(at, active_power=power), WALL)
+    assert body(totals, at=1030.0)["solar"] == {"active_power_W": (800 * 10 + 50 * 10) / 20}
+
+
+def test_a_mean_begins_with_the_first_value_if_there_was_none_when_the_interval_began(store: EnergyStore) -> None:
+    totals = Aggregator([PV1], settings(statistic="mean"), store)
+    for at, power in ((980.0, 100.0), (1000.0, None)):
+        totals.observe([PV1], scan(at, active_power=power), WALL)
+    assert "active_power_W" not in body(totals)["solar"]
+    for at, power in ((1010.0, 300.0), (1020.0, 700.0)):
+        totals.observe([PV1], scan(at, active_power=power), WALL)
+    assert body(totals, at=1020.0)["solar"] == {"active_power_W": 300}
 
 
 def test_a_battery_counts_with_the_charge_that_it_tells(store: EnergyStore) -> None:
