@@ -43,6 +43,8 @@ class SleepBook:
     def __init__(self, saved: Mapping[str, Night]) -> None:
         self.pending = dict(saved)
         """Node id → night in Unix seconds, for nodes that have not responded since the start."""
+        self._started: float | None = None
+        """Monotonic second of the first `restore`, at the start."""
         self._reported: dict[str, tuple[str, float]] = {}
         """Node id → (state, monotonic second) at the newest push, for nodes that may sleep.
 
@@ -59,9 +61,11 @@ class SleepBook:
 
         `offset` is wall minus monotonic time, minus infinity if unknown. `at` is the present monotonic time.
         """
+        if self._started is None:
+            self._started = at
         for node_id, saved in self.pending.items():
             if node_id in windows:
-                windows[node_id].night = in_monotonic_seconds(saved, offset, at)
+                windows[node_id].night = in_monotonic_seconds(saved, offset, at, self._started)
 
     def report(self, summary: NodeSummary) -> bool:
         """Record the state of a node. Return whether it is asleep now and was not asleep at the last push.

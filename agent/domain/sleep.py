@@ -13,7 +13,7 @@ all of these conditions hold. Otherwise it is missing.
 An answer without a power counts as no answer, because data loggers answer for an inverter that is switched off.
 
 Times are monotonic. After a restart, the wall clock gives the time that has passed. While the wall clock is not set
-yet, or is earlier than the last answer before the restart, the time without an answer counts as 0 s.
+yet, or is earlier than the last answer before the restart, the time without an answer begins at the restart.
 """
 
 from __future__ import annotations
@@ -108,12 +108,13 @@ def in_unix_seconds(night: Night, offset: float) -> Night:
     return Night(night.power_W, night.at + offset, night.up + offset, night.woke + offset)
 
 
-def in_monotonic_seconds(kept: Night, offset: float, at: float) -> Night:
+def in_monotonic_seconds(kept: Night, offset: float, at: float, started: float) -> Night:
     """Convert the night `kept` from Unix seconds to monotonic seconds. Inverse of `in_unix_seconds`.
 
-    `offset` is wall minus monotonic time; minus infinity if it is unknown. `at` is the present monotonic time. If the
-    night would be in the future, the wall clock is not known or was set back. The night then begins at `at`.
+    `offset` is wall minus monotonic time; minus infinity if it is unknown. `at` is the present monotonic time,
+    `started` that of the restart. If the night would be in the future, the wall clock is not known or was set back. The
+    night then begins at `started`.
     """
     if kept.at - offset > at + _SLEW_S:
-        return Night(kept.power_W, at, at, at)
+        return Night(kept.power_W, started, started, started)
     return in_unix_seconds(kept, -offset)

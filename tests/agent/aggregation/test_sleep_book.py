@@ -315,6 +315,20 @@ def test_before_the_clock_is_set_a_sleeper_sleeps_on(tmp_path: Path) -> None:
     store.close()
 
 
+def test_while_the_clock_is_not_set_a_sleeper_sleeps_for_one_night_at_most(tmp_path: Path) -> None:
+    before = EnergyStore.open(tmp_path / "energy.sqlite3")
+    totals = Aggregator([PV], settings(), before)
+    told(totals, 500_000.0, 40.0, NOON)
+    totals.save()
+    before.close()
+    with contextlib.closing(EnergyStore.open(tmp_path / "energy.sqlite3")) as store:
+        totals = Aggregator([PV], settings(), store)
+        totals.restore_nights(60.0)
+        for hours in range(21):
+            assert solar(totals, 60.0 + hours * HOUR, 1000)["active_power_W"] == 0
+        assert solar(totals, 60.0 + 20 * HOUR + 1, 1000) == {}
+
+
 def test_what_is_heard_before_the_clock_is_set_is_kept_once_it_is(store: EnergyStore) -> None:
     totals = Aggregator([PV], settings(), store)
     told(totals, 60.0, 40.0)
