@@ -136,8 +136,8 @@ class RegisterDriver:
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """See `drivers.driver.Driver`.
 
-        Raises the refusal of a register (exception 2 or 3) if there is one, and the device returns no data in this
-        poll. If the device refuses all requests with other exceptions, the readings are missing.
+        Raises the refusal of a register (exception 2 or 3) if the device refuses all registers so. If it refuses all
+        registers, but some with other exceptions, the readings are missing.
         """
         run = PollSession(reader, now)
         if self._has_layouts and run.started >= self._selection_due:
@@ -150,7 +150,7 @@ class RegisterDriver:
                 memory.begin(run.started)
             try:
                 await run.read_blocks(memory, memory.blocks, answers.take)
-                if memory.holes and not answers.answered:
+                if memory.holes and not answers.answered and not run.errors:
                     raise _all_refused(memory)
             finally:
                 if learned or memory.changed:

@@ -274,6 +274,19 @@ async def test_a_busy_device_is_asked_once_more_and_teaches_nothing() -> None:
     assert usable(await poll(reader, device)) == [True, True]
 
 
+async def test_a_busy_device_is_not_taken_for_one_that_refuses_what_it_refused_before() -> None:
+    device = Device(missing=frozenset({0}))
+    reader = driver((0, 1), (2, 1))
+    assert usable(await poll(reader, device)) == [False, True]
+    device.failure = BusyError(6, "busy")
+    scan = await poll(reader, device, 1)
+    assert "busy: Modbus exception 6 (server device busy)" in [str(error) for error in scan.errors]
+    device.failure = None
+    device.asked.clear()
+    assert usable(await poll(reader, device, 2)) == [False, True]
+    assert device.asked == [(2, 1)], "the register that it lacks is still known"
+
+
 async def test_a_device_that_falls_silent_while_it_teaches_is_learned_from_all_the_same() -> None:
     device = Device(limit=10)
     reader = driver(*[(address, 1) for address in range(0, 40, 4)])
