@@ -12,7 +12,8 @@ from agent.energy.days import Basis, Day, day_of
 
 NEVER = 1e15
 """The value of `Candidate.changed` until the counter moves for the first time: at the beginning of a path, and after a
-reset, a replacement or a new day. Until then, the counter can only have grown since the previous reading."""
+reset, a replacement or a new day. Until then, it is not known how long the counter has been unchanged. When it moves,
+`agent.energy.transitions` assumes at most the time since the previous reading."""
 DAILY_S = 3 * 3600.0
 """Maximum distance of the device's midnight from the local one. Device clocks ignore summer time, use UTC, or drift."""
 
@@ -39,7 +40,8 @@ class Candidate(NamedTuple):
     observed_s: float
     """`Ledger.observed_s` at the reading."""
     cost: float
-    """Cost of the path in seconds: the prices of its transitions, and the seconds of the readings that it skips."""
+    """Cost of the path in seconds: the prices of its transitions, and, for each skipped reading, the seconds that this
+    reading represents."""
     total: float
     """Growth along the path since the counter was first seen."""
     integral_Wh: float
