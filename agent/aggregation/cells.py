@@ -1,4 +1,4 @@
-"""Stores the last values of a node, and what the means over a push interval need, in the cells of one array. Pure.
+"""Stores the last values of a node and the data for its means over a push interval in the cells of one array. Pure.
 
 Every quantity has two cells: its last value and the time of that value. Only active powers and states can be sent as a
 mean, so only these have three more cells. A summary keeps the array of its interval, and the next interval begins with
@@ -16,9 +16,16 @@ from array import array
 from math import inf
 
 LAST, AT, INTERVAL, START, AREA = range(5)
-"""The cells of a quantity: last value, its monotonic second, the number of the push interval of the mean, the monotonic
-second at which the mean begins, and the integral of the value from that second to the time of the last value. While no
-value holds, `AT` is minus infinity, and `START` has the seconds of the mean so far."""
+"""The cells of a quantity (the last three: only if it can be sent as a mean):
+
+- `LAST`: the last value.
+- `AT`: the monotonic second of the last value. Minus infinity means that no value holds: the last reading was
+  missing, or there was no reading.
+- `INTERVAL`: the number of the push interval of the mean.
+- `START`: usually a moment: the monotonic second at which the mean begins, moved forward by the time that the mean
+  leaves out. While `AT` is minus infinity, a duration: the number of seconds that the mean covers so far.
+- `AREA`: the integral of the value over the time that the mean covers so far.
+"""
 EMPTY = (0.0, -inf)
 """The two cells of a quantity without a value."""
 EMPTY_AVERAGED = (*EMPTY, -1.0, 0.0, 0.0)
@@ -51,7 +58,7 @@ def update(cells: array[float], cell: int, number: float, at: float, interval: i
 
 
 def forget(cells: array[float], cell: int, at: float, interval: int, stale_after_s: float) -> None:
-    """Note that the last value of these five cells held until monotonic `at`, and that no value holds now."""
+    """Let no value hold from monotonic `at` on. Until then, the last value of these five cells holds."""
     if cells[cell + AT] > -inf:
         update(cells, cell, 0.0, at, interval, stale_after_s)
         cells[cell + START] = at - cells[cell + START]
@@ -59,7 +66,10 @@ def forget(cells: array[float], cell: int, at: float, interval: int, stale_after
 
 
 def mean(cells: array[float], cell: int, interval: int) -> float:
-    """Return the mean over push interval `interval`. Without a reading in it, or over 0 s, return the last value."""
+    """Return the mean over push interval `interval`.
+
+    If the interval has no reading, or if the mean covers no time, return the last value.
+    """
     seconds = cells[cell + AT] - cells[cell + START]
     if cells[cell + INTERVAL] != interval or seconds <= 0:
         return cells[cell]
