@@ -97,7 +97,7 @@ class Account:
         self.direction = 1.0
         """-1 for a counter that grows while the power of its node is negative."""
         self.date, self.energy_Wh, self.basis = "", 0.0, Basis.SEEN
-        """A local day (YYYY-MM-DD; empty without a ledger), its energy and the basis of this energy.
+        """A local day (YYYY-MM-DD; empty without a ledger), its energy and the `Basis` of this energy.
 
         The day is that of the last reading on the ledger's cheapest path, or the day that `follow_day` has set since.
         """
@@ -233,8 +233,8 @@ class EnergyTracker:
     def add_today(self, sources: Sources, oldest: float, fields: Fields) -> Basis | None:
         """Add the energies of the day to `fields`, from accounts with a reading since monotonic `oldest`.
 
-        Each energy is rounded to the step of its register. Returns the worst basis of these energies; None if no energy
-        was added.
+        Each energy is rounded to the step of its register. Return the worst `Basis` of these energies; None if no
+        energy was added.
         """
         worst: Basis | None = None
         date = self.date

@@ -27,7 +27,8 @@ class NodeResult(NamedTuple):
     fields: Fields
     """The fields of the contract."""
     basis: Basis | None
-    """The worst basis of the node's energies of the day; None if the node has no such energy."""
+    """How exactly the node's energies of the day are known: the worst `Basis` of these energies. None if there are no
+    such energies."""
     turned: bool
     """Whether [push.sign] inverts the node's power. `fields` has the inverted power; `summary` has the original."""
     counted: bool
