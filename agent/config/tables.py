@@ -184,7 +184,7 @@ class DeviceTable(BaseTable):
         if self.nodes is not None:
             return self.nodes
         if self.type is None or self.node_id is None:
-            raise AssertionError("refused by _one_way")
+            raise AssertionError("a device without `nodes` has `node_id` and `type`")
         return {self.type: self.node_id}
 
 
