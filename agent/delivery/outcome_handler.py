@@ -26,8 +26,9 @@ log = structlog.get_logger(__name__)
 _DAY_S = 86_400.0
 # Maximum number of causes that the log reports in one outage.
 _MOST_CAUSES = 8
-# Maximum seconds that a message waits for its next attempt. It is a little less than the queue allows, because the
-# queue reads the time later.
+# Maximum seconds that a message waits for its next attempt. If the next attempt is `MAX_WAIT_S` or more away, the queue
+# assumes that the clock was set back, so the message is due at once. The wait must therefore stay below `MAX_WAIT_S`,
+# also after rounding.
 _MOST_AGAIN_S = 0.99 * MAX_WAIT_S
 
 
@@ -92,10 +93,11 @@ class OutcomeHandler:
         return outcome
 
     def superseded(self, made: int, tried: int) -> bool:
-        """Note that a newer tick replaces a tick with `made` messages. Of these, `tried` messages had an attempt.
+        """Evaluate a tick that a newer tick replaces. It had `made` messages; `tried` of them had an attempt.
 
-        If the endpoint is well, messages without an attempt show that it is too slow for the interval. Return whether
-        the caller must also call this method for the next tick, even if all messages of that tick have an attempt.
+        If the endpoint is well, messages without an attempt show that it is too slow for the interval. Return True if
+        the caller must call this method for the next tick in any case. After False, a call is only necessary for a tick
+        in which a message had no attempt.
         """
         well = self.stats.state is State.WELL
         if well and not self._rate.superseded(made, tried):
@@ -106,8 +108,8 @@ class OutcomeHandler:
         self._rate.forget()
         return False
 
-    def _count_late(self, late: int, of: int) -> None:
-        """Count late live messages after a delivery: `late` of `of` messages had no attempt before the next tick.
+    def _count_late(self, late: int, made: int) -> None:
+        """Count late live messages after a delivery: `late` of `made` messages had no attempt before the next tick.
 
         Log once that the endpoint is too slow.
         """
@@ -116,7 +118,7 @@ class OutcomeHandler:
         self.stats.superseded += late
         said, self.stats.behind = self.stats.behind, self._rate.words or self.stats.behind
         if said is None and self.stats.behind is not None:
-            log.warning("live_behind", reason=self.stats.behind, late=late, of=of, url=self._config.shown_url)
+            log.warning("live_behind", reason=self.stats.behind, late=late, of=made, url=self._config.shown_url)
 
     async def _delivered(self, record: Record, outcome: Delivered, *, live: bool) -> None:
         await self._queue.ack(record)
@@ -197,9 +199,9 @@ class OutcomeHandler:
         return outcome
 
     async def _revive(self) -> None:
-        """Let the messages that became dead letters since the last delivery of a live message wait again.
+        """Put back the messages that became dead letters since the last delivery of a live message.
 
-        The schema was the cause of their refusals.
+        They wait in the queue again, because the schema was the cause of their refusals.
         """
         seqs, self._breaker.parked = self._breaker.parked, []
         for seq in seqs:
@@ -220,7 +222,7 @@ class OutcomeHandler:
         await self._queue.update(tried)
 
     def _is_new_cause(self, outcome: Retry | Misconfigured) -> bool:
-        """Return whether the log must report the cause. If so, note that the cause is reported.
+        """Return whether the log must report the cause. If so, the cause counts as reported from now on.
 
         The log must report a cause that is new in the present outage, but at most `_MOST_CAUSES` causes.
         """
