@@ -53,7 +53,7 @@ class EndpointMemory:
         return live_s
 
     def asked(self, *, live: bool) -> None:
-        """Note that the endpoint asked for the present pause of the breaker.
+        """Remember the present pause of the breaker, because the endpoint asked for it.
 
         `live`: whether the answer to a live message asked for the pause.
         """
@@ -65,7 +65,7 @@ class EndpointMemory:
             self._backlog_pause = pause
 
     def pause_ended(self) -> None:
-        """Note that a delivery or a later answer ended the pause that the answer to a live message asked for."""
+        """Forget the pause that the answer to a live message asked for. A delivery or a later answer ended it."""
         self._live_pause = None
 
     async def save(self) -> None:

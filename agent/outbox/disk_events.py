@@ -34,7 +34,7 @@ class DiskFailure:
         """Whether changes are only in memory."""
 
     def note_full(self) -> None:
-        """Note that the disk is full. The queue uses its reserve, then drops old messages."""
+        """Handle a full disk. The queue uses its reserve, then drops old messages."""
         if not self.full:
             log.warning(
                 "outbox_disk_full",
@@ -44,7 +44,7 @@ class DiskFailure:
         self._begin(full=True)
 
     def note_in_memory(self, error: Exception) -> None:
-        """Note that the disk does not accept changes, with the error that it gave."""
+        """Handle `error`, which shows that the disk does not accept changes."""
         (log.debug if self._told_in_memory else log.error)(
             "outbox_in_memory",
             path=str(self._path),
@@ -55,7 +55,10 @@ class DiskFailure:
         self._begin(full=is_full(error))
 
     def note_saved(self, *, reserve_held: bool) -> None:
-        """Note that all changes are in the file. This ends the failure, except on a full disk without the reserve."""
+        """Handle the moment when all changes are in the file.
+
+        This ends the failure, except on a full disk without the reserve.
+        """
         self.in_memory = False
         if self.since is None or (self.full and not reserve_held):
             return

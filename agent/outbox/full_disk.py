@@ -90,7 +90,10 @@ class FullDisk:
             pass
 
     def saved(self, store: Store) -> None:
-        """Note that all changes are in the file. A full disk counts as full until it has room for the reserve again."""
+        """Handle the moment when all changes are in the file.
+
+        A full disk counts as full until it has room for the reserve again.
+        """
         if not self._reserve.held and self._reserve.keep():
             store.release_free_space()
         self._failure.note_saved(reserve_held=self._reserve.held)

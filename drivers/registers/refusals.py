@@ -44,7 +44,7 @@ class Recheck:
         return self._since is not None
 
     def start(self, now: float) -> None:
-        """Note that a fact was learned at monotonic `now`."""
+        """Start the timer at monotonic `now`, because a fact was learned."""
         self._since = now
 
     def is_valid(self, now: float) -> bool:
@@ -60,7 +60,7 @@ class Recheck:
         self._wait_s = min(2 * self._wait_s, RECHECK_MAX_S)
 
     def forget(self) -> None:
-        """Note that no fact is known any more."""
+        """Stop the timer, because no fact is known any more."""
         self._since = None
 
     def reset(self) -> None:
