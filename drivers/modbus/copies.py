@@ -3,12 +3,15 @@
 Some gateways send each reply twice, and the copy may arrive after the next request. If unit, function and length of
 the copy are those of the next reply, only its content shows that it is a copy: it is equal to an earlier reply. The
 reply to the next request can also be equal to an earlier reply, for example if both have only zeros. So a frame that is
-equal to an earlier reply is not used at once:
+equal to an earlier reply to another request is checked before it is used:
 
 - If another frame follows within the timeout, that other frame is the reply. The first frame was a copy.
 - If no other frame follows, the request is sent again when no copy can arrive any more. If the second reply is equal to
   the first frame, the first frame was no copy: the device has equal registers. Later equal replies are then accepted at
-  once, unless a copy was seen on this line before.
+  once. After a copy was seen on this line, they are accepted at once only after several such checks in a row.
+
+A frame that is equal to an earlier reply to the same request is checked only after a copy was seen on this line. Before
+that, it is used at once, because two reads of the same registers usually have equal replies.
 """
 
 from __future__ import annotations
@@ -63,7 +66,7 @@ class Copies:
         """The frame because of which a request is sent again; empty if there is none."""
 
     def connected(self) -> None:
-        """Note a new connection: no copy of a reply on the previous connection arrives any more."""
+        """Forget the earlier replies. On a new connection, no copy of a reply on the previous one arrives."""
         self._earlier.clear()
         self._in_doubt = b""
 
