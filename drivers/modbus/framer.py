@@ -205,8 +205,8 @@ class Ascii:
 def _rtu_size(frame: bytes) -> int:
     """Return the length in bytes of the RTU frame at the start of `frame`, with its checksum.
 
-    Return 0 for an unknown function code. If `frame` is too short to know its length, return 0. For an identification
-    that is too short, pymodbus may give 998 or 999.
+    Return 0 if the function code is unknown, or if `frame` is too short to show the length. For the beginning of an
+    identification, pymodbus can give 998 or 999 instead of 0; no RTU frame is that long.
     """
     if len(frame) < FramerRTU.MIN_SIZE or (pdu := REPLIES.lookupPduClass(frame)) is None:
         return 0
