@@ -193,9 +193,9 @@ async def _wanted(subject: Subject, ranges: Sequence[Span], profiles: Sequence[P
 
 
 def _numeric_spans(driver: Driver | None) -> Iterator[Span]:
-    """Yield the registers to keep as read: those of the profile's points, and those of the first mark of `[identify]`.
+    """Yield the spans that `redact` must not blank: those of the profile, and that of the first mark of `[identify]`.
 
-    A mark in `also` is no reason to keep its registers, because it may test a serial number.
+    The marks in `also` are left out, because such a mark may test a serial number.
     """
     if isinstance(driver, RegisterDriver):
         yield from driver.profile.spans
