@@ -180,7 +180,7 @@ def simulate(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     base_port: Annotated[
         int | None,
-        typer.Option(min=0, max=65_000, help="First port; 0: free ports. Default: 15020, with --lab 1502."),
+        typer.Option(min=0, max=65_000, help="First port; 0: free ports. Default: 15020, or 1502 with --lab."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the weather, the loads and the battery.")] = 1,
     speed: Annotated[float, typer.Option(min=0.001, help="Simulated seconds per second.")] = 1.0,
