@@ -67,7 +67,7 @@ class Ledger(NamedTuple):
     interval_s: float
     """Seconds between the last two readings; 0 before the second."""
     observed_s: float
-    """Sum of the seconds that the readings represent. A gap counts as one interval."""
+    """The observed seconds: the sum of the seconds that the readings represent. A gap counts as one interval."""
     integral_Wh: float
     """Power integrated since the first reading, Wh. Gaps and unknown powers add nothing."""
     power_W: float
