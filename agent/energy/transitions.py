@@ -1,7 +1,8 @@
 """Transitions: what a counter did between two readings, with a price for each kind. Pure.
 
-Prices are in seconds. To skip a reading costs the seconds that it represents. So a transition with a price is
-used only if, without it, readings of more seconds would be skipped. The growth of a transition is at most the
+`agent.energy.ledger` explains path, cost, price and candidate. Prices are in seconds. A path that skips a reading pays
+the seconds that the reading represents. So the cheapest path has a transition with a price only where it would
+otherwise skip readings that represent more seconds than this price. The growth of a transition is at most the
 register's step plus the energy that the device can count in the time.
 """
 
@@ -17,10 +18,12 @@ from agent.energy.days import day_of
 from agent.energy.turnover import MINUTE_S, SLACK_S, Register, Turnover, proven_power, proven_step
 
 LATE_FACTOR = 1.5
-"""A counter may be updated late. It can then grow by this factor times the power integrated since its last change."""
+"""The possible growth includes this factor times the power integrated since the last change of the counter, because a
+counter may be updated late. The integrated power is corrected by `Turnover.ratio`, here and below."""
 BEGIN_FACTOR = 1.0
-"""The counter can also grow by this factor times the power integrated since the previous reading. If a load begins
-right after the previous reading, the energy is twice the integrated power."""
+"""This factor times the power integrated since the previous reading is added to the possible growth. If a load begins
+right after the previous reading, the energy is twice this integrated power, because the integral uses the mean of the
+powers at the two readings."""
 DAY_S = 24 * 3600.0
 
 # The prices of transitions, in seconds.
@@ -31,7 +34,8 @@ RESET_PRICE = 600.0
 RUN_PRICE = 1000.0
 """Maximum cost of skipped readings in a row. It is less than the price of two resets."""
 FITS_SHARE = 0.05
-"""If the counter can grow in a gap by more than this share of the register's range, its growth there is an estimate."""
+"""If the counter can grow in a gap by more than this share of the register's range, its growth there is an estimate,
+because the counter of a replacement device would often fit by chance."""
 _SINGLE = 1.5
 """A growth that only one reading shows is not confirmed. Its price is at least this factor times the reading's
 weight."""
@@ -45,8 +49,9 @@ class TransitionKind(Enum):
     """The growth is too large for the time between the two readings, but possible since the last change of the
     counter."""
     ESTIMATED = auto()
-    """The growth is possible but not certain: the largest power seen so far does not explain it, it may have additional
-    rollovers, the counter of another device would fit too, or skipped readings show more growth."""
+    """The growth is possible but not certain, for one of these reasons: the largest power seen so far does not explain
+    it; it may have additional rollovers; skipped readings show more growth; or, after a gap, the counter of a
+    replacement device would often fit by chance, because the range of the register is small."""
     ROLLED_OVER = auto()
     NEW_DAY = auto()
     """The device set its daily register to zero."""
@@ -131,13 +136,16 @@ def _exceeds(before: Candidate, after: Candidate | Observation, reading: Observa
 
 
 def confirmed(transition: Transition, skipped: Sequence[Candidate], step_Wh: float) -> Transition:
-    """Return `transition`. A continuation becomes ESTIMATED if `skipped` readings of one path show more growth than it.
+    """Return `transition`, or an ESTIMATED one if it is a continuation and skipped readings show more growth.
 
-    In that case, the counter may have been set to zero and may have reached its earlier value again.
+    `skipped` are the readings that the transition skips. Only growth between those on one path counts. If they show
+    more growth than `transition`, the counter may have been set to zero and may have reached its earlier value again.
     """
     if transition.kind is not TransitionKind.CONTINUED:
         return transition
-    begins: dict[float, float] = {}  # the readings of a path have the same cost until a transition has a price
+    # Cost → total at the first skipped reading with this cost. Readings with equal cost are taken as those of one path,
+    # because the cost of a path changes only when it skips a reading or has a transition with a price.
+    begins: dict[float, float] = {}
     grown = max((each.total - begins.setdefault(each.cost, each.total) for each in skipped), default=0.0)
     return transition._replace(kind=TransitionKind.ESTIMATED) if grown > transition.growth + step_Wh else transition
 
@@ -184,7 +192,9 @@ def _rise(before: Candidate, reading: Observation, bound: float) -> Transition:
         return Transition(
             TransitionKind.ESTIMATED if estimated else TransitionKind.CONTINUED, 0.0, rise + turns * register.range_Wh
         )
-    # NEVER: no change of the counter was seen, so it can only have grown since the previous reading.
+    # NEVER: the path shows no change of the counter yet, so the counter can only have grown since the previous reading.
+    # A late growth is thus possible only if `before` is the previous reading, without a gap. Otherwise `unchanged_s` is
+    # negative, so that the rise is a replacement.
     first = before.changed == NEVER and reading.regular and reading.at - before.at <= reading.interval_s
     since = before.at if first else before.changed
     unchanged_s = reading.at - since + SLACK_S
@@ -230,7 +240,10 @@ def _of_another_day(before: Candidate, reading: Observation, midnight: float) ->
 
 
 def _fits_any(reading: Observation, bound: float) -> bool:
-    """Whether the counter of another device would often fit after this gap, because the register's range is small."""
+    """Whether there is a gap after which the counter of a replacement device would often fit by chance.
+
+    This is so if the register's range is small compared with the possible growth `bound`.
+    """
     return not reading.regular and bound > FITS_SHARE * reading.register.range_Wh > 0.0
 
 
@@ -262,7 +275,7 @@ def _last_certain_midnight(before: Candidate, reading: Observation) -> float:
 
 
 def _can_begin_a_day(before: Candidate, reading: Observation) -> bool:
-    """Whether the device may have begun a day between the two readings. A device begins only one day in 18 hours."""
+    """Whether the device may have begun a day between the two readings. A device begins at most one day in 18 hours."""
     if reading.at - before.new_day < DAY_S - 2 * DAILY_S:  # if it is unknown, `new_day` is 0, which is long ago
         return False
     for offset in {0.0, day_offset(before.new_day, reading.zone)}:
