@@ -1,5 +1,6 @@
 """Adds a reading to a ledger. Pure.
 
+`agent.energy.ledger` explains path, cost, price and candidate. The best path is the cheapest one so far.
 `advance` handles the common reading quickly. `explained` handles all readings.
 """
 
@@ -42,22 +43,25 @@ PATIENCE_S = 600.0
 """If the time goes back, readings are ignored for this many seconds. If the readings after these seconds still have
 earlier times than `Ledger.at`, then `Ledger.at` was wrong."""
 WINDOW_S = 1800.0
-"""A candidate that is more than this many observed seconds old is removed, unless it is the best one."""
+"""A candidate is removed when it is more than this many observed seconds (`Ledger.observed_s`) old, unless it is the
+best one."""
 _APART_S = 90.0
 """If there are many candidates, a candidate is removed if it follows another one on the same path by less than this
 many observed seconds."""
 _BEGINNING_S = 120.0
-"""Until this many seconds are observed, a path may begin at the new reading if no candidate has seen the counter move,
+"""Until this many seconds are observed, a path may begin at the new reading if no path shows a change of the counter,
 because some devices start with a wrong value."""
 _EVENTS = 8
-"""Maximum number of undecided events of a path. Earlier events of the best path count as decided, so that the state
-stays small."""
+"""Maximum number of events of the best path that are not reported because they are undecided: another path without them
+can still become the cheapest. If there are more, the oldest ones are reported nevertheless, so that the state stays
+small."""
 _FIRST_S = 15.0
 """The seconds that the first reading represents."""
 _WEIGHT_S = 300.0
 """Maximum of the seconds that a reading represents."""
 _INTERVALS = 3
-"""A reading is at the usual interval if it comes within a minute, or within this many times the previous interval."""
+"""A reading is at the usual interval if it comes within a minute of the previous reading, or within this many times
+the previous interval."""
 _SLACK_H = SLACK_S / 3600
 _NO_POWER = -1.0
 _PLAIN = Register()
@@ -147,7 +151,8 @@ def _early(ledger: Ledger, value: float, at: float, zone: tzinfo | None, registe
     early = ledger.early or at
     if at - early < PATIENCE_S:
         return ledger._replace(early=early, decided=())
-    # The real time of the last change is unknown. If `changed` is 0, the counter may be late by any time.
+    # The real time of the last change is unknown. So `changed` becomes 0, which is long ago, and the next growth may be
+    # late by any time.
     back = shifted(ledger, at - ledger.at - 1.0, zone)
     others = tuple(each._replace(changed=0.0) for each in back.others)
     back = back._replace(others=others, best=back.best._replace(changed=0.0))
@@ -175,8 +180,8 @@ def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, regi
     free = transition is not None and transition.price == 0.0
     common = _continues(origin, reading, transition) and origin is ledger.best and not origin.events
     best = new if common else _best((*candidates, new), now, free=free)
-    # If the new best path continues from a higher reading that the last best path skipped, the growth is not confirmed
-    # yet, because the higher reading and the new one may both be glitches.
+    # If `origin` is earlier and higher than the end of the last best path, that path skipped it as too high. The new
+    # reading fits it. But both may be glitches, so the growth is not confirmed yet.
     exceeds |= best is new and origin.observed_s < ledger.best.observed_s and origin.total > ledger.best.total
     unconfirmed_until = now + ROLLOVER_PRICE if exceeds else ledger.unconfirmed_until
     if best is new and not exceeds and origin.observed_s < unconfirmed_until - ROLLOVER_PRICE:
@@ -264,8 +269,10 @@ def _cheapest(
 ) -> tuple[Candidate, Transition | None, float]:
     """Return the origin, the transition and the cost of the cheapest path to a reading.
 
-    The transition is None if a new path begins at the reading. With equal cost, the best path wins if its transition
-    has no price, as in `advance`; else the path with the older origin.
+    The origin is the candidate from which the path comes to the reading. `best` is the end of the cheapest path before
+    the reading. Of several paths with equal cost, the one from `best` is taken if its transition has no price, as in
+    `advance`. Otherwise the one with the oldest origin is taken. The transition is None if a new path begins at the
+    reading.
     """
     cheapest, origin, transition, free = inf, best, None, False
     for each in reversed(candidates):
@@ -293,8 +300,8 @@ def _cost(candidate: Candidate, observed_s: float) -> float:
 def _pruned(ledger: Ledger) -> Ledger:
     """Remove candidates that can never become the best, and those that are too old (`WINDOW_S`) or too many.
 
-    Move the events that all remaining paths share to `decided`, and the events of the best path before its last
-    `_EVENTS`.
+    Move to `decided` the events with which the paths of all remaining candidates begin. If the best path has more than
+    `_EVENTS` events, also move its oldest ones.
     """
     best, observed_s = ledger.best, ledger.observed_s
     limit = _cost(best, observed_s) + RUN_PRICE
