@@ -1,6 +1,6 @@
 """A candidate: a reading of a counter that may be correct, with the cheapest path to this reading. Pure.
 
-`agent.energy.ledger` explains paths and prices.
+`agent.energy.ledger` explains path, cost, price and candidate.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class Candidate(NamedTuple):
     total: float
     """Growth along the path since the counter was first seen."""
     integral_Wh: float
-    """`Ledger.integral_Wh` at the time `changed`. While `changed` is `NEVER`: at the reading that began the path, or at
-    the reading after the last reset, replacement or new day."""
+    """`Ledger.integral_Wh` at the time `changed`. While `changed` is `NEVER`: at the reading that began the path, or
+    that showed the last reset, replacement or new day."""
     day: Day
     """The local day of the reading."""
     before: Day | None = None
     """The day before `day`, for a push whose tick is before midnight and whose readings are after it; None if there are
     no data of that day."""
     new_day: float = 0.0
-    """Time at which the device last set its daily register to zero; 0 if no reading has shown it."""
+    """Time at which readings last showed the device set its daily register to zero; 0 if unknown."""
     events: tuple[EnergyEvent, ...] = ()
     """Events of the path that are not reported yet."""
 

@@ -1,13 +1,13 @@
 """Calculates the energy of the local day from the readings of a counter. Pure.
 
 A `Ledger` follows one counter. A transition (`transitions`) explains the difference of two readings: the counter
-continued, was late, rolled over, began a new day, was reset, or was replaced. A path is a chain of transitions. A
-candidate is a reading that may be correct, with the cheapest path that ends at it. A path has a cost in seconds: the
-prices of its transitions, and, for each reading that it skips, the seconds that the reading represents. So a path skips
-a few strange readings, but explains many of them by a transition. The total is the growth along the cheapest path. The
-energy of a day is the total now minus the total at local midnight, interpolated between the readings around midnight. A
-reading is undecided while another path can still become the cheapest: usually a quarter of an hour, at most half an
-hour.
+continued, was late, rolled over, began a new day, was reset, or was replaced. Each transition has a price in seconds;
+the usual growth has none. A path is a chain of transitions. A candidate is a reading that may be correct, with the
+cheapest path that ends at it. A path has a cost in seconds: the prices of its transitions, and, for each reading that
+it skips, the seconds that the reading represents. So the cheapest path skips a few strange readings, but explains many
+of them by a transition. The total is the growth along the cheapest path. The energy of a day is the total now minus the
+total at local midnight, interpolated between the readings around midnight. A reading is undecided while another path
+can still become the cheapest: usually a quarter of an hour, at most half an hour.
 
 Invariants:
 
@@ -29,8 +29,8 @@ Invariants:
    device may set it to zero at any hour, but not twice a day. The value of the register is used directly only at the
    first reading and after a gap over the device's midnight.
 
-A path from the best candidate to any new reading costs at most `RUN_PRICE`. A candidate that costs at least `RUN_PRICE`
-more than the best one can therefore never become the cheapest, and is removed.
+To continue the cheapest path to a new reading costs at most `RUN_PRICE`, whatever the reading shows. A candidate that
+costs at least `RUN_PRICE` more than the best one can therefore never become the cheapest, and is removed.
 """
 
 from __future__ import annotations

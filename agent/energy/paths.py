@@ -1,4 +1,7 @@
-"""Extends a path by one reading: total, days and events. Pure."""
+"""Extends a path by one reading: total, days and events. Pure.
+
+`agent.energy.ledger` explains path, cost, price and candidate.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ _LEVELS = frozenset({TransitionKind.NEW_DAY, TransitionKind.RESET, TransitionKin
 
 
 def first_candidate(reading: Observation, observed_s: float, cost: float) -> Candidate:
-    """Return the beginning of a path, for the first reading of a counter.
+    """Return the candidate of a path that begins at `reading`.
+
+    `cost` is the seconds of all earlier readings, which the path skips; 0 for the first reading of a counter.
 
     The energy of the day counts from this reading. If a daily register is read at least `DAILY_S` after midnight and
     has a possible value, the energy counts from midnight.
@@ -56,7 +61,7 @@ def extended(
     skipped: Sequence[Candidate],
     interval_s: float,
 ) -> Candidate:
-    """Extend `before` by a reading with `transition`.
+    """Return the candidate of `reading`, whose path leads from `before` by `transition`.
 
     `skipped` are the readings between `before` and `reading`. `interval_s` is the number of seconds between the last
     two readings before `reading`.
@@ -140,7 +145,7 @@ def _of_register(
     """Begin a local day together with the device's day. The value of the register is the energy of the new local day.
 
     If the device's midnight was earlier than local midnight, the energy between the two midnights is estimated, and
-    does not count.
+    does not count for the new local day.
     """
     date, start, end = day_of(reading.at, reading.zone)
     value = reading.value

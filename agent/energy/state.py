@@ -1,4 +1,7 @@
-"""Converts a ledger to JSON and back, with a version number. Pure."""
+"""Converts a ledger to JSON and back, with a version number. Pure.
+
+`agent.energy.ledger` explains what a candidate is.
+"""
 
 from __future__ import annotations
 

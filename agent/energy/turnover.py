@@ -88,7 +88,8 @@ class Turnover(NamedTuple):
     peak_W: float = 0.0
     """The largest power that two readings in a row both reached, W."""
     mean_W: float = 0.0
-    """The largest mean power of a period by the counter, W. It is used while `ratio` is 0."""
+    """The mean power of a period is the growth of the counter divided by its time. This is the largest of them, W. It
+    is used while `ratio` is 0."""
     compared_s: float = 0.0
     """Observed seconds of all periods so far."""
     grown_Wh: float = 0.0
@@ -119,7 +120,7 @@ def with_growth(turnover: Turnover, growth: float) -> Turnover:
 
 
 def proven_power(turnover: Turnover, register: Register) -> float:
-    """Return the largest power that explains a growth in a gap, W. A growth at a higher power is an estimate.
+    """Return the largest power that explains a growth in a gap, or a late growth, W. A larger growth is an estimate.
 
     If `limits` are configured or the power was compared, this is `near_W`. Otherwise it is a multiple of the power seen
     so far, or the connection of a house until the counter has grown enough. It is at most `most_W`.
@@ -141,7 +142,7 @@ def proven_step(turnover: Turnover, register: Register) -> float:
 
 
 def with_peak(turnover: Turnover, peak_W: float, register: Register) -> Turnover:
-    """Return the limits after a larger power was measured."""
+    """Return the limits after two readings in a row reached a larger power."""
     return _bounded(turnover._replace(peak_W=peak_W), register)
 
 
