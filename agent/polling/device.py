@@ -45,8 +45,8 @@ class Device:
     measures_grid: bool = field(init=False)
     """Whether the device is a meter of the grid connection. The power of the whole site depends on it."""
     rank: tuple[bool, float] = field(init=False)
-    """The order on a link: grid meters first, then the devices with the shortest interval. The lowest value is the
-    highest rank."""
+    """The place of the device in the order on its link: grid meters first, then the devices with the shortest interval.
+    The lowest value comes first."""
 
     def __post_init__(self) -> None:
         self.of_hybrid = any(node.of_hybrid for node in self.nodes)
@@ -78,8 +78,8 @@ class PollListener(Protocol):
     def observe(self, device: Device, scan: Scan) -> None: ...
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
-        """A poll of the device failed. Or the device is lost, which means that its last poll failed, and this round did
-        not poll it again. `at` is in monotonic seconds."""
+        """A poll of the device failed. Or the device is lost (its last poll failed), and this round did not poll it
+        again. `at` is in monotonic seconds."""
         ...
 
     def skipped(self, device: Device, count: int) -> None:

@@ -11,9 +11,10 @@ from agent.polling.device import Device
 def in_time(devices: Collection[Device], within_s: float) -> Collection[Device]:
     """Return those of the due `devices` of a link whose polls are probably complete within `within_s`.
 
-    The ranks here put the slow devices after all others. Devices of the same rank are included together or not at all,
-    because their order in a round is not known. If a rank does not fit, it and all ranks after it are left out. The
-    lost devices are then left out too, because they are polled last.
+    The ranks here are those of `Device.rank`, but with the slow devices after all others. Devices of the same rank are
+    included together or not at all, because their order in a round is not known. If the devices of a rank do not fit,
+    these and the devices of all later ranks are left out. The lost devices are then left out too, because they are
+    polled last.
     """
     round_s = sum(device.health.took_s for device in devices)
     if 2 * round_s <= within_s:
@@ -24,9 +25,9 @@ def in_time(devices: Collection[Device], within_s: float) -> Collection[Device]:
     for _, group in groupby(well, key=_order):
         same = list(group)
         polls_s += sum(device.health.took_s for device in same)
-        # The link alternates between the devices of a round and devices of a higher rank that become due meanwhile. So
-        # until the ranks up to this one are complete, the polls of later ranks take at most `polls_s`. The repeated
-        # polls of earlier ranks also take at most `polls_s`.
+        # The link alternates between the devices of a round and devices of an earlier rank that become due meanwhile.
+        # So until the ranks up to this one are complete, the polls of later ranks take at most `polls_s`. The repeated
+        # polls of the ranks before it also take at most `polls_s`.
         if polls_s + min(polls_s, round_s - polls_s) + min(polls_s, again_s) > within_s:
             return found
         again_s += sum(within_s // device.interval_s * device.health.took_s for device in same)

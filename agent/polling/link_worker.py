@@ -3,17 +3,18 @@
 - A round polls the devices that are due: grid meters first, then those with the shortest interval. Devices whose last
   poll was slow come after these. The lost devices whose back-off has ended are probed last, grid meters first. The
   first probe that fails ends the round, so that all lost devices together cost one time-out per round.
-- A device that becomes due during a round waits for the next round. If it has a higher rank (`Device.rank`) than the
-  next device of the round, it may be polled before that device. So a link that is too slow for all its devices can
-  still poll a grid meter at its interval. The link polls the other devices in turn.
+- A device that becomes due during a round waits for the next round. If its rank (`Device.rank`) comes before that of
+  the next device of the round, and it is not lost, it is polled before that device. Then a device of the round
+  comes next. So a link that is too slow for all its devices can still poll a grid meter at its interval, and polls
+  the other devices in turn.
 - If the next due time of a device passes before its poll is complete, the device misses this due time.
   `agent.polling.pace` decides when a link misses too many.
 - A device that does not answer is polled again after `BACKOFF_FIRST_S`. This delay doubles with each failed poll, up to
   `BACKOFF_MAX_S`. One answer ends the back-off. If all devices of a link were lost, the first answer shows that the
   link works again, and the other devices are polled in the same round.
-- If a poll takes longer than the `patience_s` of its device, it continues in parallel with the polls of the other
-  devices. The requests of these polls alternate on the link. A pass is a task that polls the devices of a round in
-  turn. A pass ends with such a slow poll, and the next pass polls the other devices.
+- A pass is a task that polls the devices of a round in turn. If a poll takes longer than the `patience_s` of its
+  device, a new pass begins at once and polls the rest of the round, while the slow poll continues. The requests of both
+  alternate on the link. The earlier pass polls no other device: it ends when its slow poll ends.
 - `agent.polling.device_poller` describes one poll and its result.
 """
 
@@ -68,7 +69,7 @@ class LinkWorker:
         self._patient_until: float
         """When the patience with the device that is polled now ends, in the time of the event loop."""
         self._polled_urgent = False
-        """Whether the last polled device was one of a higher rank that does not belong to the round."""
+        """Whether the last polled device did not belong to the round, but was polled because its rank comes first."""
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Start the task if it is not running yet."""
@@ -84,7 +85,7 @@ class LinkWorker:
         await self.link.close()
 
     def replace(self, devices: tuple[Device, ...]) -> None:
-        """Poll these devices from now on. If any other device is being polled, its poll is completed and ignored."""
+        """Poll these devices from now on. If another device is being polled now, its poll is completed and ignored."""
         self.devices = devices
         for device in [device for device in self._waiting if device not in devices]:
             del self._waiting[device]
@@ -218,7 +219,7 @@ class LinkWorker:
             self._close(device)
 
     async def _wait_for_pass(self, this_pass: asyncio.Task[None], step_s: float) -> None:
-        """Wait until the pass ends, or a device takes longer than its `patience_s` (then it is slow).
+        """Wait until the pass ends, or the poll of a device takes longer than its `patience_s` (then it is slow).
 
         Check every `step_s` seconds.
         """
@@ -230,7 +231,7 @@ class LinkWorker:
             device.health.slow = True
 
     async def _poll_in_turn(self, order: deque[Device], down: dict[Device, None], lost: dict[Device, int]) -> None:
-        """Poll the devices in `order` until one takes longer than its `patience_s`.
+        """Poll the devices in `order` until one takes longer than its `patience_s`. This is a pass.
 
         `down` are the lost devices of the round that are not polled yet. The polled ones are removed from it.
 
@@ -280,8 +281,8 @@ class LinkWorker:
     def _next(self, order: deque[Device]) -> Device:
         """Return the next device to poll: usually the next device of the round.
 
-        If the last device belonged to the round, and a waiting device has a higher rank than the next one, return the
-        waiting device.
+        If the last device belonged to the round, and the rank of a waiting device that is not lost comes before the
+        rank of the next one, return the waiting device. A lower `Device.rank` comes first.
         """
         if self._waiting and not self._polled_urgent:
             well = (device for device in self._waiting if not device.health.failures)
