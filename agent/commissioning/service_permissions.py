@@ -59,7 +59,9 @@ def service() -> ServiceUser | None:
 
 
 def unreadable_files(config: Config, file: Path, reader: ServiceUser) -> Iterator[str]:
-    """Yield a sentence for each file that the service needs and cannot read, and if the service cannot write the queue.
+    """Yield a sentence for each file that the service needs and cannot read.
+
+    Yield another sentence if the path of the queue is outside the directory that the service can write to.
 
     The files are the configuration `file`, the files that it names, and the site's own profiles. The token files of
     endpoints are not checked, because systemd gives the service a copy of each.
@@ -74,9 +76,10 @@ def unreadable_files(config: Config, file: Path, reader: ServiceUser) -> Iterato
 
 
 def missing_credentials(folder: Path = _DROP_INS) -> Iterator[str]:
-    """Yield a sentence for each credential whose file does not exist. The drop-ins of the unit name the credentials.
+    """Yield a sentence for each credential whose file does not exist.
 
-    If a drop-in also has a SetCredential= of the same name, no file is needed.
+    The credentials are those of the LoadCredential= lines in the drop-ins of the unit. If the same drop-in also has a
+    SetCredential= with that name, no file is needed.
     """
     for drop_in in sorted(folder.glob("*.conf")):
         try:

@@ -98,7 +98,8 @@ class Identification:
         """
         if pdu[0] != self.function:
             raise _not_the_reply(self, pdu)
-        # pymodbus can calculate only the length of an RTU frame, so `frame` is one, with 0, 0 in place of the checksum.
+        # pymodbus calculates the length of this reply only from an RTU frame. So `frame` is the reply as an RTU frame:
+        # unit id, PDU, and 0, 0 in place of the checksum.
         frame = bytes((self.unit_id, *pdu, 0, 0))
         complete = len(frame) == ReadDeviceInformationResponse.calculateRtuFrameSize(frame)
         reply = REPLIES.decode(pdu) if complete else None

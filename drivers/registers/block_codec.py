@@ -36,9 +36,9 @@ Fill = Callable[[Sequence[int], list[Value | None], list[Quality]], None]
 def block_decoder(cells: tuple[Cell, ...], count: int) -> Fill:
     """Return a function (words, values, qualities) that writes the value and the quality of each cell to its slot.
 
-    `words` are the `count` registers or bits of one request. The caller fills `qualities` with `Quality.GOOD`; only
-    another quality is written. Devices of one family share the function, because it needs more memory than all other
-    data of a device.
+    `words` are the `count` registers or bits of one request. Before the call, `qualities` has `Quality.GOOD` in each
+    slot. The function writes a quality only where it is not `GOOD`. Devices of one family share the function, because
+    it needs more memory than all other data of a device.
     """
     layers = [_layer(layer, count) for layer in _layers(cells)]
     good = Quality.GOOD
