@@ -45,8 +45,8 @@ from agent.energy.days import Basis, DayEnergy
 from agent.energy.turnover import MINUTE_S, SLACK_S, Turnover
 
 RELABEL_S = 12 * 3600.0
-"""If the clock is set by more than this many seconds, the dates of earlier days are not reliable. If the clock is set,
-and the last reading is then less than this many seconds after the end of its day, the ledger keeps this day."""
+"""If the clock is set by more than this many seconds, the dates of earlier days are not reliable. If setting the clock
+moves the last reading to less than this many seconds after the end of its day, the ledger keeps this day."""
 CANDIDATES = 32
 """If there are more candidates, some neighbours on the same path are removed, because neighbours differ little."""
 FRESH = 6

@@ -199,7 +199,7 @@ def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, regi
 def _observed(
     ledger: Ledger, value: float, at: float, zone: tzinfo | None, register: Register, power: float
 ) -> Observation:
-    """Return the reading with the data that explain it. Integrates the power, and updates the limits of the power."""
+    """Return the reading with the data that explain it. Integrate the power, and update the limits of the power."""
     seconds, integral_Wh, turnover = at - ledger.at, ledger.integral_Wh, ledger.turnover
     regular = seconds <= max(MINUTE_S, _INTERVALS * ledger.interval_s)
     lower = min(power, ledger.power_W)

@@ -58,7 +58,7 @@ class DevicePoller:
         nights: Mapping[str, Night],
         wanted: Callable[[Device], bool],
     ) -> None:
-        """`nights`: node id → night, to decide whether a device is asleep. An outage of such a device is no warning."""
+        """`nights`: node id → night, to decide whether a device is asleep. Its outage is then no warning."""
         self._clock = clock
         self._listener = listener
         self._nights = nights

@@ -221,7 +221,7 @@ class LinkWorker:
     async def _wait_for_pass(self, this_pass: asyncio.Task[None], step_s: float) -> None:
         """Wait until the pass ends, or the poll of a device takes longer than its `patience_s` (then it is slow).
 
-        Check every `step_s` seconds.
+        Check at least every `step_s` seconds, because each device of the pass has its own `patience_s`.
         """
         loop = asyncio.get_running_loop()
         self._patient_until = loop.time() + step_s  # until the pass sets it for its first device
@@ -235,8 +235,8 @@ class LinkWorker:
 
         `down` are the lost devices of the round that are not polled yet. The polled ones are removed from it.
 
-        If all devices of the link were lost at the start of the round, `lost` has each device and its failed polls
-        until then. Otherwise `lost` is empty. The first answer in the round adds these devices to the round, and
+        If all devices of the link were lost at the start of the round, `lost` has the number of failed polls of each
+        device until then. Otherwise `lost` is empty. The first answer in the round adds these devices to the round, and
         empties `lost`.
         """
         loop = asyncio.get_running_loop()
