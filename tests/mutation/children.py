@@ -169,7 +169,7 @@ def _end(each: _Running, fd: int) -> int | str:
 def _start(job: Job, copy: Path) -> _Running:
     temporary = copy.with_name("tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    temporary.mkdir(exist_ok=True)  # a process that a test left may still write there
     undo = job.prepare(copy)
     sys.stdout.flush()
     sys.stderr.flush()
