@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TypeVar
 
@@ -152,7 +152,8 @@ class ResilientStore:
         copied = 0
         gone, changed = set(self._unsaved.gone), dict(self._unsaved.changed)
         with contextlib.closing(removed):
-            for chunk in _chunks(removed.everything()):
+            records = _legible(removed)
+            while chunk := list(islice(records, _CHUNK)):
                 copied += len(chunk)
                 # The removed file lacks the changes that could not be saved.
                 added = {each.seq: changed.get(each.seq, each) for each in chunk if each.seq not in gone}
@@ -338,14 +339,17 @@ class ResilientStore:
         return False
 
 
-def _chunks(records: Iterator[Record]) -> Iterator[list[Record]]:
-    """Yield the records in parts of `_CHUNK`. If the file is damaged, the last part ends before the damage."""
-    chunk: list[Record] = []
-    with contextlib.suppress(sqlite3.Error):
-        for record in records:
-            chunk.append(record)
-            if len(chunk) == _CHUNK:
-                yield chunk
-                chunk = []
-    if chunk:
-        yield chunk
+def _legible(store: Store) -> Iterator[Record]:
+    """Yield the legible records of a file that may be damaged.
+
+    The file is read from the oldest record on. A damaged page can end the reading. In this case, the file is also read
+    from the newest record back.
+    """
+    last = 0
+    try:
+        for record in store.everything():
+            last = record.seq
+            yield record
+    except sqlite3.Error:
+        with contextlib.suppress(sqlite3.Error):
+            yield from takewhile(lambda record: record.seq > last, store.everything(newest_first=True))

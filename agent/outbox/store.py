@@ -226,9 +226,10 @@ class Store:
             "WHERE parked IS NULL AND boot IS NULL AND seq >= ? AND seq < ? ORDER BY seq", first, before
         )
 
-    def everything(self) -> Iterator[Record]:
-        """Yield all legible records, oldest first."""
-        rows = self._db.execute(f"SELECT {COLUMNS} FROM message ORDER BY seq")  # noqa: S608 - our own text
+    def everything(self, *, newest_first: bool = False) -> Iterator[Record]:
+        """Yield all legible records, oldest or newest first."""
+        order = "DESC" if newest_first else "ASC"
+        rows = self._db.execute(f"SELECT {COLUMNS} FROM message ORDER BY seq {order}")  # noqa: S608 - our own text
         for row in rows:
             with contextlib.suppress(DamagedRecordError):
                 yield record_from(row)

@@ -443,7 +443,7 @@ def test_a_moved_file_that_is_damaged_gives_what_can_be_read(tmp_path: Path, rep
         opened(path).close()
     ids += ids_of(outbox.put([b"live"]))
     kept = [record.id for record in waiting(outbox)]
-    assert 50 <= len(kept) < 300
+    assert 290 <= len(kept) < 301, "only the messages of the damaged page are lost"
     assert kept == [each for each in ids if each in kept]
     assert kept[-1] == ids[-1]
     assert outbox.drops == {"damaged": len(ids) - len(kept)}
