@@ -79,7 +79,12 @@ def copy_to(path: Path, max_size_mb: int, removed: Store) -> int | None:
         return None
     copy = path.with_name(path.name + ".copy")
     remove(copy)
-    copied, no_room = _take_over(copy, max_size_mb, removed.everything())
+    try:
+        copied, no_room = _take_over(copy, max_size_mb, removed.everything())
+    except (sqlite3.Error, OSError):
+        with contextlib.suppress(OSError):
+            remove(copy)  # it would stay until another copy is made
+        raise
     if no_room:
         remove(copy)
         return None

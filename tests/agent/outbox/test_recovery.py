@@ -447,6 +447,7 @@ def test_a_moved_file_that_is_damaged_gives_what_can_be_read(tmp_path: Path, rep
     assert kept == [each for each in ids if each in kept]
     assert kept[-1] == ids[-1]
     assert outbox.drops == {"damaged": len(ids) - len(kept)}
+    assert not list(path.parent.glob("*.copy")), "what was copied before the damage takes no space"
     outbox.close()
 
 
