@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from sys import float_info
 from typing import Any
 
 from drivers.model import WORD_ORDERS, Nature, Quantity, Table, WordOrder
@@ -41,7 +42,7 @@ def encoding(table: TomlTable, where: Table, order: WordOrder, quantity: Quantit
     known = [*FORMATS, "string"] if not in_bits else ["bool", "bits"] if quantity is not None else ["bool"]
     type_ = table.choice("type", known, "bool" if in_bits else ...)
     scale = table.number("scale", 1.0)
-    if scale == 0:
+    if abs(scale) < float_info.min:  # for a smaller number, 1 / scale is infinite
         raise table.wrong("scale", "must not be 0", scale)
     result = Encoding(
         type=type_,

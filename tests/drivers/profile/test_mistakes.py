@@ -39,6 +39,7 @@ def mistake(folder: Path, text: str, kind: str = "meter", head: str = HEAD) -> s
         ("sign = -1", "point[0] active_power: sign: is fixed by the quantity; a profile cannot set it (found -1)"),
         ("scael = 1", "point[0] active_power: scael: unknown key; there are "),
         ("scale = 0", "point[0] active_power: scale: must not be 0 (found 0.0)"),
+        ("scale = -1e-310", "point[0] active_power: scale: must not be 0 (found -1e-310)"),
         ("scale = true", "point[0] active_power: scale: must be a number (found True)"),
         ("scale = nan", "point[0] active_power: scale: must be a number (found nan)"),
         ('scale = "10"', "point[0] active_power: scale: must be a number (found '10')"),
