@@ -116,7 +116,8 @@ class SunSpec:
             raise UnsupportedError(f"the SunSpec models change while they are read: {change}") from None
         if not scan.readings and scan.errors:
             # The device refuses everything now, perhaps because it starts. The next poll discovers the chain again.
-            raise scan.errors[0]
+            # If it is busy, this is the reason, and not a point that it lacks.
+            raise (*run.errors, *scan.errors)[0]
         self._known = known
         self._recheck.start(run.started)
         return scan

@@ -494,6 +494,17 @@ async def test_a_device_that_refuses_everything_for_now_is_not_given_up() -> Non
     assert (await poll(driver, reader)).complete
 
 
+async def test_a_device_that_is_busy_at_first_is_reported_as_busy_although_it_lacks_a_point() -> None:
+    reader = FakeReader(device(common(), INVERTER))
+    busy = dict.fromkeys(range(40073, 40122), BusyError(6, "busy"))
+    reader.failures = {40072: exception_reply(2, "lacking"), **busy}
+    driver = SunSpec(PLAIN)
+    with pytest.raises(BusyError):
+        await poll(driver, reader)
+    reader.failures = {40072: exception_reply(2, "lacking")}
+    assert value(await poll(driver, reader), SOLAR, Quantity.ACTIVE_POWER) == 4321
+
+
 async def test_a_small_request_limit_of_the_device_is_learned() -> None:
     async with FaultServer({(1, Table.HOLDING): device(common(), INVERTER, METER)}) as server:
         server.faults.max_registers = 40
