@@ -161,7 +161,6 @@ class Aggregator:
             self._energies.follow_clock(wall - scan.finished)
         if self._sleep_book.pending:
             self.restore_nights(scan.finished)
-            self._sleep_book.answered(nodes)
         for node in nodes:
             taken = self._windows[node.node_id].add(scan)
             if taken is None:
@@ -172,6 +171,8 @@ class Aggregator:
                 for quantity, value, at in taken.counters:
                     if quantity in FOLLOWED[node.type]:
                         self._energies.count(node, quantity, value, at, wall - (scan.finished - at), taken.power_W)
+        if self._sleep_book.pending:
+            self._sleep_book.answered(nodes, self._windows)
 
     def missed(self, nodes: Sequence[Node]) -> None:
         """Count a failed poll of the device that feeds `nodes`."""
@@ -212,7 +213,7 @@ class Aggregator:
         return Summary(wall, tuple(results), groups)
 
     def restore_nights(self, at: float) -> None:
-        """Restore the saved nights of nodes that have not responded since the start. `at` is the monotonic time."""
+        """Restore the saved nights of nodes that have not told a power since the start. `at` is the monotonic time."""
         self._sleep_book.restore(self._windows, self._energies.offset, at)
 
     def follow_clock(self, offset: float) -> None:

@@ -42,7 +42,9 @@ class SleepBook:
 
     def __init__(self, saved: Mapping[str, Night]) -> None:
         self.pending = dict(saved)
-        """Node id → night in Unix seconds, for nodes that have not responded since the start."""
+        """Node id → night in Unix seconds, for nodes that have not told a power since the start."""
+        self._restored: dict[str, Night] = {}
+        """Node id → night that was written to the window of a pending node last."""
         self._started: float | None = None
         """Monotonic second of the first `restore`, at the start."""
         self._reported: dict[str, tuple[str, float]] = {}
@@ -51,10 +53,15 @@ class SleepBook:
         The state is "awake", "asleep" or "missing".
         """
 
-    def answered(self, nodes: Iterable[Node]) -> None:
-        """Forget the saved nights of nodes that responded."""
+    def answered(self, nodes: Iterable[Node], windows: Mapping[str, Window]) -> None:
+        """Forget the saved nights of those of `nodes` that told a power after the last `restore`.
+
+        An answer without a power does not change the night of the window. The saved night is then still needed, because
+        the clock may not be set yet.
+        """
         for node in nodes:
-            self.pending.pop(node.node_id, None)
+            if windows[node.node_id].night is not self._restored.get(node.node_id):
+                self.pending.pop(node.node_id, None)
 
     def restore(self, windows: Mapping[str, Window], offset: float, at: float) -> None:
         """Write the pending nights to the windows of their nodes.
@@ -65,7 +72,8 @@ class SleepBook:
             self._started = at
         for node_id, saved in self.pending.items():
             if node_id in windows:
-                windows[node_id].night = in_monotonic_seconds(saved, offset, at, self._started)
+                night = in_monotonic_seconds(saved, offset, at, self._started)
+                windows[node_id].night = self._restored[node_id] = night
 
     def report(self, summary: NodeSummary) -> bool:
         """Record the state of a node. Return whether it is asleep now and was not asleep at the last push.

@@ -329,6 +329,27 @@ def test_while_the_clock_is_not_set_a_sleeper_sleeps_for_one_night_at_most(tmp_p
         assert solar(totals, 60.0 + 20 * HOUR + 1, 1000) == {}
 
 
+@pytest.mark.parametrize("errors", [(), (exception_reply(4, "holding 7"),)])
+def test_an_answer_without_a_power_before_the_clock_is_set_keeps_the_saved_night(
+    store: EnergyStore, errors: tuple[Exception, ...]
+) -> None:
+    before = Aggregator([PV], settings(), store)
+    told(before, 500_000.0, 40.0, NOON)
+    before.save()
+    totals = Aggregator([PV], settings(), store)
+    for at in (60.0, 70.0):
+        totals.observe([PV], scan(at, active_power=None)._replace(errors=errors), None)
+        assert totals.nights["pv-1"] == Night(40.0, 60.0, 60.0, 60.0)
+    totals.follow_clock(NOON + 25 * HOUR - 180.0)
+    told(totals, 180.0, None, NOON + 25 * HOUR)
+    assert totals.nights["pv-1"].at == 180.0 - 25 * HOUR
+    totals.save()
+    assert store.load_nights()["pv-1"].at == NOON
+    told(totals, 190.0, 60.0, NOON + 25 * HOUR + 10)
+    told(totals, 200.0, None, NOON + 25 * HOUR + 20)
+    assert totals.nights["pv-1"].at == 190.0
+
+
 def test_what_is_heard_before_the_clock_is_set_is_kept_once_it_is(store: EnergyStore) -> None:
     totals = Aggregator([PV], settings(), store)
     told(totals, 60.0, 40.0)
