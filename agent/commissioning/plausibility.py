@@ -208,10 +208,12 @@ def imbalance(powers: Mapping[NodeType, float]) -> str | None:
     turned = {
         type_: remaining_power({**powers, type_: -power}) for type_, power in powers.items() if type_ in _BIDIRECTIONAL
     }
-    guesses = [f"with {type_} inverted {left:.0f} W" for type_, left in turned.items() if left >= -tolerance]
-    terms = [f"{'+' if _SIGN_INTO_SITE[type_] > 0 else '-'} {type_} {power:.0f} W" for type_, power in powers.items()]
+    guesses = [f"with {type_} inverted {round(left)} W" for type_, left in turned.items() if left >= -tolerance]
+    terms = [
+        f"{'+' if _SIGN_INTO_SITE[type_] > 0 else '-'} {type_} {round(power)} W" for type_, power in powers.items()
+    ]
     return (
-        f"{' '.join(terms).removeprefix('+ ')} leaves {left_W:.0f} W for the rest of the house"
+        f"{' '.join(terms).removeprefix('+ ')} leaves {round(left_W)} W for the rest of the house"
         + (f"; {', '.join(guesses)}" if guesses else "")
         + ". Is a sign inverted, is a power counted twice, or is a generator not measured?"
     )

@@ -50,7 +50,7 @@ def show_balance(result: SiteResult) -> None:
     if result.without_power:
         rows.append((", ".join(result.without_power), "unknown", ""))
     elif NodeType.GRID in result.powers:
-        rows.append(("rest of the house", f"{remaining_power(result.powers):,.0f} W", ""))
+        rows.append(("rest of the house", f"{round(remaining_power(result.powers)):,} W", ""))
     table("Power balance", ("", "value", "direction"), rows)
 
 

@@ -35,9 +35,9 @@ def test_a_house_that_gives_is_doubted_with_what_would_be_right() -> None:
     hint = imbalance({GRID: 200.0, SOLAR: 0.0, STORAGE: 3000.0})
     assert hint is not None
     assert "; with storage inverted 3200 W." in hint
-    hint = imbalance({GRID: 500.0, HEAT_PUMP: 3000.0})
+    hint = imbalance({GRID: -0.25, HEAT_PUMP: 3000.0})
     assert hint is not None
-    assert hint.startswith("grid 500 W - heat_pump 3000 W leaves -2500 W for the rest of the house. Is")
+    assert hint.startswith("grid 0 W - heat_pump 3000 W leaves -3000 W for the rest of the house. Is")
 
 
 POWER = st.floats(-1e5, 1e5)
