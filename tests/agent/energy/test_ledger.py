@@ -324,7 +324,8 @@ def test_more_than_a_minute_of_energy_after_a_zero_is_not_believed_at_once(secon
         now += seconds
         ledger = advance(ledger, 0.0, now, BRUSSELS, register)
     assert advance(ledger, 700.0, now + seconds, BRUSSELS, register).best.total == 0.0
-    assert advance(ledger, 150.0, now + seconds, BRUSSELS, register).best.total == 150.0
+    most = 150.0 if seconds < 60 else 600.0
+    assert advance(ledger, most, now + seconds, BRUSSELS, register).best.total == most
 
 
 @pytest.mark.parametrize("first", [500_000, -1])
@@ -1428,6 +1429,19 @@ def test_a_growth_that_is_just_enough_limits_the_power_and_proves_the_step(
     assert of_today(ledger)[::2] == ("2026-06-02", Basis.SEEN)
     after = advance(ledger, ledger.best.value + growth, ledger.at + seconds, BRUSSELS, register)
     assert (after.best.value, of_today(after)[2]) == (ledger.best.value + growth, basis)
+
+
+@pytest.mark.parametrize("way", [advance, explained])
+def test_a_growth_beyond_the_measured_power_is_an_estimate_for_a_minute(way: Any) -> None:
+    """The step is 10 Wh, and 1.5 times the measured energy is 15 Wh. 1200 W give 1.7 Wh in 5 s of delay."""
+    register = Register(step_Wh=10.0)
+    before = ten_wh_a_minute("2026-06-01T23:45", 26, register, 600.0)
+    for growth, basis in [(26.0, Basis.SEEN), (27.0, Basis.ESTIMATED)]:
+        value = before.best.value + growth
+        ledger = way(before, value, before.at + 60, BRUSSELS, register, 600.0)
+        assert (ledger.best.value, of_today(ledger)[2]) == (value, basis)
+        ledger = way(ledger, value + 10.0, ledger.at + 60, BRUSSELS, register, 600.0)
+        assert of_today(ledger)[2] is Basis.SEEN
 
 
 @pytest.mark.parametrize("way", [advance, explained])
