@@ -54,6 +54,8 @@ class Faults:
     more: int = 0
     """Number of additional registers (or bytes of bits) in a well-formed reply."""
     exception: int | None = None
+    exception_at: dict[int, int] = field(default_factory=dict)
+    """Address → the exception to requests that begin there."""
     max_registers: int | None = None
     """The device replies exception 3 to a request for more registers."""
     labels: tuple[bytes, ...] = ()
@@ -71,8 +73,9 @@ def answer(query: Query, registers: Registers, faults: Faults) -> bytes | None:
     """Return the protocol data unit of the reply. Return None if the device does not reply."""
     function = query.pdu[0]
     address, count = int.from_bytes(query.pdu[1:3], "big"), int.from_bytes(query.pdu[3:5], "big")
-    if faults.exception is not None:
-        return bytes((function | 0x80, faults.exception))
+    exception = faults.exception_at.get(address, faults.exception)
+    if exception is not None:
+        return bytes((function | 0x80, exception))
     if not any(unit_id == query.unit_id for unit_id, _ in registers) or address in faults.silent_at:
         return None
     if query.pdu[:3] == b"\x2b\x0e\x01" and faults.labels:

@@ -22,7 +22,7 @@ from drivers.profile.loader import load
 from drivers.profile.register_driver import SELECT_EVERY_S, RegisterDriver
 from drivers.registers.refusals import RECHECK_FIRST_S
 from drivers.simulator.modbus_server import ModbusServer, SimulatedUnit
-from tests.faults.modbus import FaultServer
+from tests.faults.modbus import Faults, FaultServer
 
 HEAD = 'manufacturer = "Acme"\nmodels = ["One"]\nkind = "{kind}"\nsource = "this test"\n'
 
@@ -132,7 +132,8 @@ async def test_a_counter_that_was_0_may_be_left_out_later(tmp_path: Path) -> Non
         assert (await two.poll({0: 700, 1: 50, 2: 60}))["charged_energy"] == 50.0
 
 
-async def test_a_part_that_was_not_read_leaves_no_sum(tmp_path: Path) -> None:
+@pytest.mark.parametrize("faults", [Faults(exception=4), Faults(exception_at={500: 4}), Faults(exception_at={0: 4})])
+async def test_a_part_that_was_not_read_leaves_no_sum(tmp_path: Path, faults: Faults) -> None:
     """Busy is not absent."""
     path = tmp_path / "acme.toml"
     path.write_text(
@@ -142,7 +143,7 @@ async def test_a_part_that_was_not_read_leaves_no_sum(tmp_path: Path) -> None:
         link = Link(server.link())
         driver = driver_of(load(path), ReadOptions())
         assert (await driver.poll(link.unit(1), lambda: 0.0)).readings[0].value == 1000.0
-        server.faults.exception = 4
+        server.faults = faults
         with_fault = await driver.poll(link.unit(1), lambda: 1.0)
         await link.close()
     assert with_fault.readings[0].quality is Quality.MISSING
