@@ -207,6 +207,26 @@ async def test_a_copy_of_an_exception_in_its_own_segment_is_dropped(code: int, e
     assert server.total_connections == 1
 
 
+@pytest.mark.parametrize(
+    "received",
+    [
+        "{n} 0000 0005 01 03",  # an incomplete copy
+        "{n} 0000 0005 01 03 02 03E8 {n} 0000 0005 02 03 02 03E8",  # a copy, and a reply of another unit
+        "{n} 0001 0005 01 03 02 03E8",  # another protocol
+        "{n} 0000 0005 02 03 02 03E8",  # another unit
+    ],
+)
+async def test_what_arrives_in_its_own_segment_and_is_no_copy_ends_the_connection(received: str) -> None:
+    async with FaultServer(REGISTERS) as server:
+        link = Link(server.link())
+        for number in range(1, 4):
+            assert list(await link.read(1, Table.HOLDING, 0, 1)) == [1000]
+            assert server.total_connections == number
+            server.inject(bytes.fromhex(received.format(n=f"{number:04X}")))
+            await server.wait(lambda: not server.connections)
+        await link.close()
+
+
 LINES = ["rtu", "rtu_over_tcp", "ascii_over_tcp"]
 
 
