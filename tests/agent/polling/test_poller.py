@@ -631,6 +631,20 @@ async def test_of_lost_devices_the_grid_meter_is_probed_first_then_the_one_that_
     assert polled == ["C", "B", "A"]
 
 
+async def test_a_device_alone_on_its_link_is_missed_each_time_that_its_back_off_lasts() -> None:
+    polled, devices, (driver,) = stubs(1.0)
+    driver.error = SilentError("no answer")
+    clock, notes = SteppedClock(), Notes()
+    async with polling({Channel(): devices}, clock, notes) as poller:  # type: ignore[dict-item]
+        for _ in range(3):
+            await asyncio.gather(*poller.request())
+        assert (polled, notes.missing, notes.errors) == (["A"], ["A"] * 3, {SilentError})
+        clock.now += BACKOFF_FIRST_S
+        driver.error = None
+        await asyncio.gather(*poller.request())
+    assert (polled, notes.missing, notes.observed) == (["A"] * 2, ["A"] * 3, ["A"])
+
+
 async def test_a_device_that_becomes_due_before_its_link_comes_back_is_polled_once() -> None:
     async with running(Rhythm(60, 0), [20.0, 30.0]) as site:
         first, second = site.drivers.values()
