@@ -147,13 +147,16 @@ def test_threads_that_find_a_new_directory_at_once_do_not_lock_each_other_out(
             check.result()
 
 
-def test_no_file_is_opened_for_writing_in_a_directory_of_another_agent(tmp_path: Path) -> None:
-    folder = tmp_path / "state"
+@pytest.mark.parametrize("there", [(), ("o.sqlite3", "o.sqlite3-wal")])
+def test_no_file_is_opened_for_writing_in_a_directory_of_another_agent(tmp_path: Path, there: tuple[str, ...]) -> None:
+    folder, theirs = tmp_path / "state", dict.fromkeys(there, b"theirs")
     with alone(folder):
         store = EnergyStore.open(folder / "energy.sqlite3")
         outbox = opened(folder / "o.sqlite3")
         folder.rename(tmp_path / "moved")
         with locked_by_another(folder):
+            for name, content in theirs.items():
+                (folder / name).write_bytes(content)
             with pytest.raises(NotAloneError):
                 outbox.put([b"1"])
             store.save({})
@@ -161,7 +164,7 @@ def test_no_file_is_opened_for_writing_in_a_directory_of_another_agent(tmp_path:
                 open_for_writing(folder / "o.sqlite3", synchronous="FULL")
             outbox.close()
             store.close()
-        assert list(folder.iterdir()) == []
+        assert {each.name: each.read_bytes() for each in folder.iterdir()} == theirs
     outbox = opened(tmp_path / "moved" / "o.sqlite3")
     assert bodies_of(outbox) == [b"1"]
     outbox.close()
