@@ -249,6 +249,16 @@ def test_messages_of_the_same_microsecond_are_all_kept_in_order(site: Site) -> N
     assert found(new) == [b"3", b"4", b"1", b"2"]
 
 
+def test_messages_stay_in_order_if_another_one_has_the_microsecond_between_them(site: Site) -> None:
+    old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
+    for path, bodies, later_s in ((old, [b"1", b"2", b"3"], 0.0), (new, [b"4"], 1e-6)):
+        outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=8, now=lambda: 1_700_000_000.0 + later_s)  # noqa: B023
+        outbox.put(bodies)
+        outbox.close()
+    take_over(old, new)
+    assert found(new) == [b"1", b"4", b"2", b"3"]
+
+
 def test_two_queues_that_exceed_the_size_together_are_merged_and_the_drops_counted(site: Site) -> None:
     old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
     for path in (old, new):

@@ -414,6 +414,22 @@ def test_a_damaged_file_on_a_disk_without_room_for_a_copy_keeps_the_newest(disk:
     outbox.close()
 
 
+def test_a_damaged_file_is_copied_in_small_parts_if_the_disk_has_little_room(disk: Path) -> None:
+    """During a transaction of all messages, the log and the file would need more than the disk has."""
+    outbox = opened(disk)
+    ids = [identity for number in range(100) for identity in ids_of(outbox.put([b"%03d" % number * 1800]))]
+    outbox.close()
+    filler = fill(disk)
+    os.truncate(filler, filler.stat().st_size - 1_200_000)
+    path = disk / "o.sqlite3"
+    content = bytearray(path.read_bytes())
+    content[10 * 4096 : 11 * 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+    outbox = opened(disk)
+    assert len(ids) - len(waiting(outbox)) == outbox.drops.total() <= 2
+    outbox.close()
+
+
 def test_memory_is_bounded_and_gives_up_the_oldest(disk: Path) -> None:
     fill(disk)
     outbox = opened(disk)
