@@ -24,7 +24,7 @@ from agent.config.push import PushConfig
 from agent.contract.envelope import with_time
 from agent.contract.payload import PayloadOptions, bodies
 from agent.delivery.sender import Sender
-from agent.delivery.undated import Now, dated
+from agent.delivery.undated import TIME_UNKNOWN, Now, dated
 from agent.outbox.queue import Outbox
 from agent.outbox.record import Record
 from agent.runtime import clock_trust
@@ -199,16 +199,18 @@ async def test_of_an_earlier_boot_a_possible_date_stays_and_an_impossible_one_is
     async with sender(tmp_path / "o.sqlite3", clock, kernel, "boot-1") as (made, _):
         await made.submit([message(clock.time(), 1)], clock.monotonic())
         clock.set_time(START - 5000)  # as a stored clock has it; still not synchronised
-        await made.submit([message(clock.time(), 2)], clock.monotonic())
+        await made.submit([message(clock.time(), number) for number in (2, 3)], clock.monotonic())
     clock, kernel = DrivenClock(), Kernel()
     kernel.synchronised = True
-    async with sender(tmp_path / "o.sqlite3", clock, kernel, "boot-2") as (made, outbox):
-        await until(clock, lambda: outbox.counts().waiting == 0)
-        assert [
-            (json.loads(record.body)["number"], "earlier boot" in (record.parked or "")) for record in outbox.parked()
-        ] == [(1, True)]
-        assert made.stats.parked == 1
-    assert times_of(route) == {2: int(START - 5000)}
+    with capture_logs() as logs:
+        async with sender(tmp_path / "o.sqlite3", clock, kernel, "boot-2") as (made, outbox):
+            await until(clock, lambda: outbox.counts().waiting == 0)
+            (parked,) = outbox.parked()
+            assert (json.loads(parked.body)["number"], parked.parked) == (1, TIME_UNKNOWN)
+            assert made.stats.parked == 1
+    assert times_of(route) == dict.fromkeys((2, 3), int(START - 5000))
+    told = [(entry["id"], entry["reason"]) for entry in logs if entry["event"] == "message_parked"]
+    assert told == [(parked.id, TIME_UNKNOWN)]
 
 
 @pytest.mark.parametrize(
