@@ -79,6 +79,25 @@ async def test_a_reload_without_a_change_tries_a_misconfigured_endpoint_soon_and
         await delivery.close()
 
 
+async def test_a_new_token_is_used_within_five_seconds(tmp_path: Path) -> None:
+    path, token, clock = tmp_path / "outbox.sqlite3", tmp_path / "token", FastClock(1.0)
+    token.write_text("old")
+    token.chmod(0o600)
+    outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=8, now=clock.time)
+    async with HttpFaults(answer(401)) as server, asyncio.TaskGroup() as group:
+        push = PushConfig(url=server.url(), token_file=token, wait_for_clock_s=0, interval_s=600)
+        delivery = Delivery(push, OutboxConfig(path=path), QueueFile(path), outbox, clock, {})
+        delivery.start(group)
+        await delivery.submit([b"x"], clock.monotonic())
+        await asyncio.sleep(COMMISSIONING_S + 100.0)  # the next attempt is now minutes away
+        before = len(server.requests)
+        token.write_text("another")
+        server.behaviour = answer(200)
+        await asyncio.sleep(TOKEN_S + 0.5)
+        assert [request.answered for request in server.requests[before:]] == [200]
+        await delivery.close()
+
+
 @pytest.mark.parametrize("reloaded", [False, True])
 async def test_an_attempt_without_an_answer_is_waited_for_for_three_seconds(tmp_path: Path, reloaded: bool) -> None:
     path, clock, loop = tmp_path / "outbox.sqlite3", FastClock(1.0), asyncio.get_running_loop()
