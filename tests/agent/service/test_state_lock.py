@@ -170,6 +170,22 @@ def test_no_file_is_opened_for_writing_in_a_directory_of_another_agent(tmp_path:
     outbox.close()
 
 
+def test_a_queue_that_is_opened_in_a_directory_of_another_agent_begins_in_memory(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    with alone(folder):
+        folder.rename(tmp_path / "moved")
+        with locked_by_another(folder):
+            outbox = opened(folder / "o.sqlite3")
+            assert outbox.in_memory
+            with pytest.raises(NotAloneError):
+                outbox.put([b"1"])
+            assert list(folder.iterdir()) == []
+        outbox.put([b"2"])
+        assert not outbox.in_memory
+        assert bodies_of(outbox) == [b"1", b"2"]
+        outbox.close()
+
+
 @contextmanager
 def locked_by_another(folder: Path) -> Iterator[None]:
     folder.mkdir()
