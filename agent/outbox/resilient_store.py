@@ -56,6 +56,7 @@ class ResilientStore:
         self._recent_since: float | None = None
         """Monotonic second since which records are known to be only in the write-ahead log; None if there are none."""
         self._told_removed = False
+        """Whether the log says that the open file was removed."""
         self._may_exceed_bound = True
         """Whether messages may fill more than the configured size: the file was opened and not written yet, or it is
         larger. Deletions do not make a file smaller, and SQLite uses all of its free pages again."""
@@ -117,7 +118,6 @@ class ResilientStore:
         """
         if not self._told_removed:
             log.error("outbox_removed", path=str(self._path), waiting=self.counts().waiting)
-        self._told_removed = True
         held = self._read(lambda store: store.counts()) or Counts(0, 0)
         if self._store is not removed:  # the removed file is damaged too, so the read above closed it
             return

@@ -32,7 +32,7 @@ PACKAGES = [
     *(f"drivers/{name}" for name in ("registers", "modbus", "profile", "sunspec")),
 ]
 NO_CHANGE = Path(__file__).with_name("no_change.toml")
-TESTS_S = 60.0
+TESTS_S = 120.0
 """Tests of one change, as long as they take without it."""
 NO_TESTS = int(pytest.ExitCode.NO_TESTS_COLLECTED)
 """The tests of a change are known, so exit statuses from here on are a mistake of this tool."""
@@ -118,7 +118,7 @@ def _trial(change: Change, known: touched.Touched) -> Trial:
         if near and seconds > TESTS_S:
             break
         (near if test in importing or test.startswith(folder) or not near else far).append(test)
-    job = Job(str(change), partial(_run, near, far), 3 * min(seconds, 2 * TESTS_S) + 30.0, partial(_prepare, change))
+    job = Job(str(change), partial(_run, near, far), 3 * min(seconds, 1.5 * TESTS_S) + 30.0, partial(_prepare, change))
     return Trial(change, near + far, job)
 
 
