@@ -8,6 +8,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -738,3 +739,11 @@ def test_each_rated_power_has_the_unit_of_its_source() -> None:
         words = (raw,) if count == 1 else (raw >> 16, raw & 0xFFFF)
         assert rating.encoding.width == count, profile.name
         assert rating.largest(words if order == "big" else words[::-1]) == rating.times * 10_000, profile.name
+
+
+def test_no_name_of_a_manufacturer_is_divided_between_two_lines() -> None:
+    some = next(iter(PROFILES.values()))
+    names = [f"Sun-and-Wind-{number}" for number in range(30)]
+    text = device_table.makers([replace(some, manufacturer=name) for name in names])
+    assert max(map(len, text.splitlines())) <= 120
+    assert ", ".join(names) in " ".join(text.split())
