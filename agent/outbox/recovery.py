@@ -10,7 +10,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
 import structlog
@@ -96,6 +96,22 @@ def copy_to(path: Path, max_size_mb: int, removed: Store) -> int | None:
     replacement.rename(path)
     sync_folder(path.parent)
     return copied
+
+
+def legible(store: Store) -> Iterator[Record]:
+    """Yield the legible records of a file that may be damaged.
+
+    The file is read from the oldest record on. A damaged page can end the reading. In this case, the file is also read
+    from the newest record back.
+    """
+    last = 0
+    try:
+        for record in store.everything():
+            last = record.seq
+            yield record
+    except sqlite3.Error:
+        with contextlib.suppress(sqlite3.Error):
+            yield from takewhile(lambda record: record.seq > last, store.everything(newest_first=True))
 
 
 def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -> tuple[int, set[int]]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice, takewhile
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from agent.outbox.disk_events import DiskFailure
 from agent.outbox.drops import Drops
 from agent.outbox.full_disk import FullDisk
 from agent.outbox.record import Counts, PendingWrites, Record
-from agent.outbox.recovery import copy_to, open_or_begin
+from agent.outbox.recovery import copy_to, legible, open_or_begin
 from agent.outbox.schema import DamagedRecordError
 from agent.outbox.store import Store
 from agent.storage import NotAloneError, check_locks, code, means_damage
@@ -152,7 +152,7 @@ class ResilientStore:
         copied = 0
         gone, changed = set(self._unsaved.gone), dict(self._unsaved.changed)
         with contextlib.closing(removed):
-            records = _legible(removed)
+            records = legible(removed)
             while chunk := list(islice(records, _CHUNK)):
                 copied += len(chunk)
                 # The removed file lacks the changes that could not be saved.
@@ -337,19 +337,3 @@ class ResilientStore:
             return self._store is not None and not self._store.read_only
         self._failure.note_in_memory(error)
         return False
-
-
-def _legible(store: Store) -> Iterator[Record]:
-    """Yield the legible records of a file that may be damaged.
-
-    The file is read from the oldest record on. A damaged page can end the reading. In this case, the file is also read
-    from the newest record back.
-    """
-    last = 0
-    try:
-        for record in store.everything():
-            last = record.seq
-            yield record
-    except sqlite3.Error:
-        with contextlib.suppress(sqlite3.Error):
-            yield from takewhile(lambda record: record.seq > last, store.everything(newest_first=True))

@@ -284,8 +284,7 @@ class Store:
         return pragma(self._db, "page_count") > self._max_pages
 
     def at_bound(self, size: int) -> bool:
-        """Whether the file has no room to grow by `size` bytes up to its configured size. Free pages are not counted as
-        room."""
+        """Whether the file, with its free pages, would exceed its configured size if it grew by `size` bytes."""
         return pragma(self._db, "page_count") + size // PAGE_BYTES + 4 > self._max_pages
 
     def has_room_for_log(self) -> bool:

@@ -147,7 +147,7 @@ def test_a_push_of_another_endpoint_that_ends_late_is_not_worth_a_save(store: En
 
 
 def test_an_answer_between_two_pushes_of_a_moment_is_the_newer_state(store: EnergyStore) -> None:
-    """So the next silence is told again."""
+    """The answer ends the silence, so the next silence is reported as well."""
     endpoints = {"first": SummarySettings(), "second": SummarySettings()}
     totals = Aggregator([PV], settings(endpoints=endpoints), store)
     told(totals, 1000.0, 3400.0, NOON)
@@ -295,12 +295,16 @@ def test_after_a_restart_an_answer_without_power_does_not_replace_the_night(
     assert totals.nights["pv-1"].power_W == power
 
 
+def save_a_night(folder: Path) -> None:
+    """As an agent does that ends after the last power of the day."""
+    with contextlib.closing(EnergyStore.open(folder / "energy.sqlite3")) as store:
+        totals = Aggregator([PV], settings(), store)
+        told(totals, 500_000.0, 40.0, NOON)
+        totals.save()
+
+
 def test_before_the_clock_is_set_a_sleeper_sleeps_on(tmp_path: Path) -> None:
-    before = EnergyStore.open(tmp_path / "energy.sqlite3")
-    totals = Aggregator([PV], settings(), before)
-    told(totals, 500_000.0, 40.0, NOON)
-    totals.save()
-    before.close()
+    save_a_night(tmp_path)
     store = EnergyStore.open(tmp_path / "energy.sqlite3")
     totals = Aggregator([PV], settings(), store)
     assert solar(totals, 60.0, 1000)["active_power_W"] == 0
@@ -316,11 +320,7 @@ def test_before_the_clock_is_set_a_sleeper_sleeps_on(tmp_path: Path) -> None:
 
 
 def test_while_the_clock_is_not_set_a_sleeper_sleeps_for_one_night_at_most(tmp_path: Path) -> None:
-    before = EnergyStore.open(tmp_path / "energy.sqlite3")
-    totals = Aggregator([PV], settings(), before)
-    told(totals, 500_000.0, 40.0, NOON)
-    totals.save()
-    before.close()
+    save_a_night(tmp_path)
     with contextlib.closing(EnergyStore.open(tmp_path / "energy.sqlite3")) as store:
         totals = Aggregator([PV], settings(), store)
         totals.restore_nights(60.0)

@@ -395,16 +395,19 @@ def test_the_counts_are_right_while_changes_are_in_memory(disk: Path) -> None:
     outbox.close()
 
 
+def damage_a_page(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[10 * 4096 : 11 * 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+
+
 def test_a_damaged_file_on_a_disk_without_room_for_a_copy_keeps_the_newest(disk: Path) -> None:
     outbox = opened(disk)
     ids = [identity for number in range(400) for identity in ids_of(outbox.put([b"%03d" % number * 600]))]
     outbox.close()
     filler = fill(disk)
     os.truncate(filler, filler.stat().st_size - 900_000)
-    path = disk / "o.sqlite3"
-    content = bytearray(path.read_bytes())
-    content[10 * 4096 : 11 * 4096] = b"\xff" * 4096
-    path.write_bytes(content)
+    damage_a_page(disk / "o.sqlite3")
     outbox = opened(disk)
     kept = [record.id for record in waiting(outbox)]
     assert 50 < len(kept) < len(ids)
@@ -421,10 +424,7 @@ def test_a_damaged_file_is_copied_in_small_parts_if_the_disk_has_little_room(dis
     outbox.close()
     filler = fill(disk)
     os.truncate(filler, filler.stat().st_size - 1_200_000)
-    path = disk / "o.sqlite3"
-    content = bytearray(path.read_bytes())
-    content[10 * 4096 : 11 * 4096] = b"\xff" * 4096
-    path.write_bytes(content)
+    damage_a_page(disk / "o.sqlite3")
     outbox = opened(disk)
     assert len(ids) - len(waiting(outbox)) == outbox.drops.total() <= 2
     outbox.close()
@@ -663,7 +663,7 @@ def test_messages_of_a_removed_file_are_on_the_disk_again_before_a_new_one_is(tm
 
 
 def test_an_acknowledgement_does_not_overwrite_the_pages_of_its_message(tmp_path: Path) -> None:
-    """Debian's SQLite does, unless it is told not to."""
+    """SQLite in Debian overwrites them by default."""
     if not os.access("/proc/self/io", os.R_OK):
         pytest.skip("/proc/self/io cannot be read here")
     outbox = opened(tmp_path)
