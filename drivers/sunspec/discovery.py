@@ -196,12 +196,13 @@ async def _rated(reader: Reader, models: Collection[Model]) -> float | None:
     factor = definition.points[point.factor] if point.factor else None
     if factor is None or not model.holds(factor.offset, factor):  # the factor is behind the point
         return None
+    address, factor_address = model.address + point.offset, model.address + factor.offset
     try:
-        (raw,) = await reader.read(Table.HOLDING, model.address + point.offset, point.size)
-        (raw_factor,) = await reader.read(Table.HOLDING, model.address + factor.offset, factor.size)
+        (raw,) = await reader.read(Table.HOLDING, address, point.size)
+        (raw_factor,) = await reader.read(Table.HOLDING, factor_address, factor.size)
     except RefusedError:
         return None
-    place = PointAddress(point.offset, point, factor.offset)
+    place = PointAddress(address, point, factor_address)
     power = place.decode(raw, raw_factor - 0x1_0000 if raw_factor & 0x8000 else raw_factor)
     return power if isinstance(power, float) and power > 0 else None
 
