@@ -314,7 +314,11 @@ def _pruned(ledger: Ledger) -> Ledger:
     if not best.events:
         return ledger
     early, late = best.events[:-_EVENTS], best.events[-_EVENTS:]
-    others_events = [tuple(event for event in each.events if event not in early)[-_EVENTS:] for each in ledger.others]
+    others_events = [each.events[-_EVENTS:] for each in ledger.others]
+    if early:
+        others_events = [
+            tuple(event for event in each.events if event not in early)[-_EVENTS:] for each in ledger.others
+        ]
     shared = 0
     while shared < len(late) and all(events[shared : shared + 1] == (late[shared],) for events in others_events):
         shared += 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from drivers.catalogue import Catalogue, matches
+from drivers.catalogue import matches
+from tests.support.profiles import PROFILES
 
 NAMES = {
     "abb-b23": "abb a43, abb a44",
@@ -157,10 +158,8 @@ NAMES = {
     "webasto-next": "ampure",
     "ziehl-efr4001ip": "ziehl",
 }
-PROFILES, _ = Catalogue(()).profiles()
 
 
 @pytest.mark.parametrize("driver", NAMES)
 def test_each_name_of_a_device_finds_its_driver(driver: str) -> None:
-    (profile,) = [each for each in PROFILES if each.name == driver]
-    assert [name for name in NAMES[driver].split(", ") if not matches(profile, name)] == []
+    assert [name for name in NAMES[driver].split(", ") if not matches(PROFILES[driver], name)] == []

@@ -20,6 +20,7 @@ import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Self
 
 from tests.support.ports import free_port
@@ -295,9 +296,14 @@ def huge(status: int = 200, body: bytes = b"x" * 65536, times: int = 16_000, **h
     return behave
 
 
+@cache
+def _bomb() -> bytes:
+    return gzip.compress(b"\0" * (64 << 20))
+
+
 def gzip_bomb(status: int = 200) -> Behaviour:
     """Send a body of 64 KiB that decompresses to 64 MiB."""
-    return answer(status, gzip.compress(b"\0" * (64 << 20)), content_encoding="gzip", content_type="application/json")
+    return answer(status, _bomb(), content_encoding="gzip", content_type="application/json")
 
 
 def endless_headers() -> Behaviour:
