@@ -38,10 +38,10 @@ class Lives:
         self._folder = folder
         self._clock: FastClock | None = None
 
-    def start(self, **changes: Any) -> AbstractAsyncContextManager[Sending]:
+    def start(self, *, run: bool = True, **changes: Any) -> AbstractAsyncContextManager[Sending]:
         self._clock = self._clock or FastClock(1.0)
         settings = {"retry": RETRY, "interval_s": INTERVAL_S} | changes
-        return sending(self._folder, self.server.url(), clock=self._clock, push=settings)
+        return sending(self._folder, self.server.url(), clock=self._clock, run=run, push=settings)
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ async def test_a_pause_ends_when_the_endpoint_accepts_nothing_of_the_newest_tick
     async with lives.server as server:
         server.script.append(answer(429, retry_after="1800"))
         server.behaviour = answer(403)
-        async with lives.start() as made:
+        async with lives.start(run=False) as made:
             one, two = made.outbox.put([b"1", b"2"])
             await made.sender._attempts.send(one, live=True)
             await made.sender._attempts.send(two, live=live)
