@@ -83,18 +83,20 @@ def _without_capacity(devices: Iterable[Device]) -> Iterator[str]:
 
 
 def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
-    """Warn of nodes with the same type and address that are all in the total.
+    """Warn of nodes with the same type, address and channel that are all in the total.
 
     Relays are omitted, because a relay board has many outputs at one address.
     """
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str, str], list[str]] = {}
     for device in devices:
+        _, _, channel = device.driver_name.partition(":")
         for node in device.nodes:
             if node.counted and node.kind is not Kind.RELAY:
-                found.setdefault((device.address, node.type.value), []).append(node.node_id)
-    for (address, type_), names in found.items():
+                found.setdefault((device.address, node.type.value, channel or "1"), []).append(node.node_id)
+    for (address, type_, _), names in found.items():
         if len(names) > 1:
-            yield f"{' and '.join(names)} both read {address}; the same {type_} would be counted twice"
+            both, twice = ("both", "twice") if len(names) == 2 else ("all", f"{len(names)} times")
+            yield f"{' and '.join(names)} {both} read {address}; the same {type_} would be counted {twice}"
 
 
 def _two_types(devices: Iterable[Device]) -> Iterator[str]:

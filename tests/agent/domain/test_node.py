@@ -169,9 +169,14 @@ def test_check_warns_of_one_device_that_is_two_nodes_of_a_type() -> None:
         meter("b", "solar", unit_id=7),
         {"node_id": "r1", "type": "switched_load", "driver": "relay", "unit_id": 8, "nominal_power_W": 1.0},
         {"node_id": "r2", "type": "switched_load", "driver": "relay:2", "unit_id": 8, "nominal_power_W": 1.0},
+        *(
+            {"node_id": name, "type": "variable_power_load", "driver": driver, "unit_id": 9}
+            for name, driver in [("one", "em2go-duo:1"), ("two", "em2go-duo:2"), ("first", "em2go-duo")]
+        ),
     )
     assert [line for line in describe(config, built) if "warning" in line] == [
-        "warning: a and b both read 192.0.2.1:502 unit 7; the same solar would be counted twice"
+        "warning: a and b both read 192.0.2.1:502 unit 7; the same solar would be counted twice",
+        "warning: one and first both read 192.0.2.1:502 unit 9; the same variable_power_load would be counted twice",
     ]
 
 
