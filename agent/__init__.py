@@ -6,6 +6,5 @@ __version__ = "0.1.0"
 
 CONFIG_DIRECTORY = Path("/etc/telemetry-agent")
 DEFAULT_CONFIG = CONFIG_DIRECTORY / "config.toml"
-"""The configuration file of the service."""
 STATE_DIRECTORY = Path("/var/lib/telemetry-agent")
 """The directory of the queues and the energies of the service."""

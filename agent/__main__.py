@@ -1,4 +1,4 @@
-"""`python -m agent` and the command `telemetry-agent`. A failed command prints the reason and has a status above 0."""
+"""The command `telemetry-agent`, also `python -m agent`. A failed command prints why and exits with 1, 2 or 78."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from agent import DEFAULT_CONFIG
 
 _INTERRUPTED = 130
-"""The status that typer returns after Ctrl-C. The command then ends with status 1."""
+"""Typer returns this status after Ctrl-C. The exit status of the process is then 1."""
 
 
 def main() -> None:
@@ -27,10 +27,10 @@ def main() -> None:
 
 def _run() -> int:
     """Run the command with the arguments of this process. Return its exit status."""
-    of_run = _options_of_run(sys.argv[1:])
-    if of_run is not None:
+    options = _options_of_run(sys.argv[1:])
+    if options is not None:
         try:
-            return _run_daemon(*of_run)
+            return _run_daemon(*options)
         except KeyboardInterrupt:
             return _failed("interrupted")
         except OSError as error:
@@ -67,7 +67,7 @@ def _run_daemon(config: Path, log_format: str) -> int:
 def _options_of_run(arguments: Sequence[str]) -> tuple[Path, str] | None:
     """Return the options of `run`; None for another command, `--help`, an empty `--config` or a usage error.
 
-    With None, typer handles the arguments. Otherwise the daemon runs without typer, which needs 2 MB.
+    With None, typer handles the arguments. Otherwise typer is not imported, which saves 2 MB.
     """
     if arguments[:1] != ["run"]:
         return None
@@ -82,7 +82,10 @@ def _options_of_run(arguments: Sequence[str]) -> tuple[Path, str] | None:
 
 
 def _no_output(error: OSError) -> int:
-    """Print that a full disk, file or quota accepts no output. Return exit status 1. Raise any other error."""
+    """Print that the disk is full or the size limit of a file or quota is reached. Return exit status 1.
+
+    Raise any other error.
+    """
     if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
         raise error
     return _failed(f"cannot write the output: {error.strerror}")
@@ -103,12 +106,12 @@ def _usage(error: Any) -> int:
 
 
 def _plain(message: str) -> str:
-    """Return a message of typer. A message about a value that is not a number or is out of range is shortened."""
+    """Shorten a message of typer about a value that is not a number or is out of range. Return others as they are."""
     short = message.partition(", unable to parse")[0].replace("a valid integer", "a whole number")
     return short.replace("Input should be a valid", "must be a").replace("Input should be", "must be")
 
 
-# The beginning of a usage error of typer → a hint.
+# Beginning of a usage error of typer → hint.
 _HINTS = {
     "Got unexpected extra argument": ": put a file after its option, as in --config FILE",
     "No such option --config": " here: put it after the command",
@@ -120,8 +123,8 @@ _COMMAND_HINTS = {"No such option --config": "; this command needs no configurat
 def _open_the_standard_descriptors() -> None:
     """Open the null device for each of the descriptors 0, 1 and 2 that the caller closed.
 
-    Otherwise the next file or socket would get the number of the closed descriptor. A crash report of Python
-    would then be written into this file or socket.
+    Otherwise the next file or socket gets the number of the closed descriptor. If Python crashes, it writes its report
+    into this file or socket.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -133,9 +136,9 @@ def _open_the_standard_descriptors() -> None:
 
 
 def _allow_every_character() -> None:
-    """Let standard output and standard error accept every character, because names can contain any character.
+    """Let standard output and standard error accept every character that a name can contain.
 
-    A file or a pipe gets UTF-8. A terminal keeps its encoding, and a character that this encoding lacks is escaped.
+    A file or a pipe gets UTF-8. A terminal keeps its encoding; characters that this encoding lacks are escaped.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

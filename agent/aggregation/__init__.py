@@ -1,6 +1,7 @@
 """Calculates the numbers of a push from scans: windows per node, energies of the day, totals per type.
 
-`window` and `groups` only calculate. `aggregator` calls them; it keeps the windows and follows the energies.
+Begin with `Aggregator`. It has one `Window` per node, and an `EnergyTracker` for all counters. `groups` calculates the
+totals.
 """
 
 from agent.aggregation.aggregator import AggregationSettings, Aggregator, SummarySettings

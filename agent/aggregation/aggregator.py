@@ -1,7 +1,7 @@
 """Collects scans per node, follows energies, and calculates a Summary at the end of each push interval.
 
-Each endpoint has its own push intervals, each with its own means and poll counts. The energies of the day are the same
-for all endpoints.
+Each endpoint has its own push intervals, with their own means and poll counts. The energies of the day are the same for
+all endpoints.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from drivers.model import NodeType, Quantity, Scan
 log = structlog.get_logger(__name__)
 
 SAVE_EVERY_S = 900.0
-"""Seconds between two saves, if no event makes a save due earlier (`Aggregator.save_due`). The devices count the
-energy, so no energy is left out after a power cut. But the agent forgets what it saw between the last save and the
-power cut, such as a midnight or a reset. A save writes one or two pages of the SD card per dozen counters: about 1.2 MB
-a day for 20 counters, and 0.6 MB more for the nights of inverters."""
+"""Seconds between two saves. `Aggregator.save_due` has the reasons for an earlier save.
+
+A power cut loses no energy, because the devices count it. But the agent forgets what it saw since the last save, such
+as a midnight or a reset. A save writes one or two pages of the SD card per dozen counters: about 1.2 MB a day for 20
+counters, and 0.6 MB more for the nights of inverters."""
 
 _LATE_CLOSE_S = 60
-"""Two pushes to different endpoints can end in the reverse order of their ticks, if the ticks are less than this many
-seconds apart. `last_time` then keeps the later tick. If `last_time` is later than the present tick by at least this
-many seconds, the clock was set back, and `last_time` becomes the present tick."""
+"""`last_time` does not go back by less than this many seconds: a push can end after the push of a later tick to another
+endpoint. If a tick is earlier by this many seconds or more, the clock was set back, and `last_time` follows it."""
 
 # Before Python 3.12, iterating over an Enum is slow.
 _TYPES = tuple(NodeType)
@@ -48,7 +48,7 @@ class SummarySettings:
     node_ids: frozenset[str] | None = None
     """The nodes of the endpoint; None for all."""
     partial_totals: Literal["omit", "sum"] = "omit"
-    """What a total is if a member lacks the field; see `total`."""
+    """What to do with a total if a member lacks the field; see `total`."""
     sign: Mapping[NodeType, int] = field(default_factory=dict)
     """-1 for a type whose power is sent with the inverted sign."""
     formerly: str | None = None
@@ -97,18 +97,18 @@ class Aggregator:
         self._nodes: dict[str, _Tracked] = {}
         self._windows: dict[str, Window] = {}
         self.nights = Nights(self._windows)
-        """Node id → night, always as in the windows. The poller and the status read these nights."""
+        """The nights in the windows. The poller and the status read them."""
         self._energies = EnergyTracker(store.load(), settings.timezone, store.load_published())
         self._sleep_book = SleepBook(store.load_nights())
         self.reconfigure(nodes, settings)
         self._saved_at, self._saved_date = -inf, ""
         self.last_time = store.load_time()
-        """Unix second of the last tick; 0 if there was none. After a start, ticks count only after the clock was
-        trusted for the first time. Saved with the energies."""
+        """Unix second of the last tick, saved with the energies; 0 if there was none. A tick counts only if the clock
+        has been trusted since the start."""
         self.dropped: Counter[str] = Counter()
-        """Node id → number of readings outside the range of the device."""
+        """Node id → number of invalid readings."""
         self._reported: set[tuple[str, Quantity]] = set()
-        """(node id, quantity) of the implausible readings that are logged already."""
+        """(node id, quantity) of the invalid readings so far. Only the first one of each is logged as a warning."""
 
     def reconfigure(self, nodes: Sequence[Node], settings: AggregationSettings) -> None:
         """Continue with these nodes. Every node keeps its energies and its night.
@@ -155,32 +155,32 @@ class Aggregator:
         """Add one finished poll of the device that feeds `nodes`.
 
         `wall` is the Unix time of `scan.finished`. While the clock is not trusted, `wall` is None, and the counters of
-        the scan are ignored. No energy is lost: a later reading of each counter includes the growth until then.
+        the scan are ignored. No energy is lost, because the next reading of a counter includes its growth until then.
         """
         if wall is not None:
             self._energies.follow_clock(wall - scan.finished)
         if self._sleep_book.pending:
             self.restore_nights(scan.finished)
         for node in nodes:
-            taken = self._windows[node.node_id].add(scan)
-            if taken is None:
+            found = self._windows[node.node_id].add(scan)
+            if found is None:
                 continue
-            for dropped in taken.dropped:
+            for dropped in found.dropped:
                 self._drop(node, dropped)
             if wall is not None and node.type in FOLLOWED:
-                for quantity, value, at in taken.counters:
+                for quantity, value, at in found.counters:
                     if quantity in FOLLOWED[node.type]:
-                        self._energies.count(node, quantity, value, at, wall - (scan.finished - at), taken.power_W)
+                        self._energies.count(node, quantity, value, at, wall - (scan.finished - at), found.power_W)
         if self._sleep_book.pending:
             self._sleep_book.answered(nodes, self._windows)
 
     def missed(self, nodes: Sequence[Node]) -> None:
-        """Count a failed poll of the device that feeds `nodes`."""
+        """Count one due poll that gave no reading, of the device that feeds `nodes`."""
         for node in nodes:
             self._windows[node.node_id].missed()
 
     def skipped(self, nodes: Sequence[Node], count: int) -> None:
-        """Count `count` polls that were due and were not made."""
+        """Count `count` due polls that were not made, of the device that feeds `nodes`."""
         for node in nodes:
             self._windows[node.node_id].missed(count)
 
@@ -213,7 +213,7 @@ class Aggregator:
         return Summary(wall, tuple(results), groups)
 
     def restore_nights(self, at: float) -> None:
-        """Restore the saved nights of nodes that have not told a power since the start. `at` is the monotonic time."""
+        """Restore the saved nights of nodes whose power was not read since the start. `at` is the monotonic time."""
         self._sleep_book.restore(self._windows, self._energies.offset, at)
 
     def follow_clock(self, offset: float) -> None:
@@ -238,13 +238,16 @@ class Aggregator:
         return at - self._saved_at >= SAVE_EVERY_S or self._energies.date != self._saved_date or self._store.in_memory
 
     def save(self, at: float = inf) -> None:
-        """Save energies and nights. Waits for the disk. `at`: the present monotonic time; omit it for the last save."""
+        """Save energies, nights and `last_time`. Wait for the disk.
+
+        `at` is the present monotonic time. Omit it for the last save.
+        """
         self._saved_at, self._saved_date = at, self._energies.date
         nights = self._sleep_book.to_save(list(self._windows.items()), self._energies.offset)
         self._store.save(self._energies.ledgers(), nights, self._energies.published(), self.last_time)
 
     def _drop(self, node: Node, reading: Dropped) -> None:
-        """Count and log an implausible reading. The first one of a node and quantity is a warning, others are debug."""
+        """Count and log an invalid reading: as a warning if it is the first of its node and quantity, else as debug."""
         self.dropped[node.node_id] += 1
         _, quantity, phase = reading.key
         what = (node.node_id, quantity)

@@ -1,13 +1,13 @@
 """Stores the last values of a node and the data for its means over a push interval in the cells of one array. Pure.
 
-Every quantity has two cells: its last value and the time of that value. Only active powers and states can be sent as a
-mean, so only these have three more cells. A summary keeps the array of its interval, and the next interval begins with
-a copy. One array needs less memory than one object per quantity.
+Each pair of quantity and phase has two cells: its last value and the time of that value. Active powers and states have
+three more cells, because only they can be sent as a mean. A summary keeps the array of its interval, and the next
+interval begins with a copy. One array needs less memory than one object per quantity.
 
 The mean is weighted by time. Each value holds until the next reading, but at most for the node's `stale_after_s`. After
-a reading that is missing, no value holds. The mean leaves out the time in which no value holds. The mean over a push
-interval begins at the last reading before the interval, so that no time is left out between two intervals. A state
-counts as 1 while it is on, else as 0.
+a missing reading, no value holds. The mean leaves out the time in which no value holds. The mean over a push interval
+covers the time from the last reading before the interval to the last reading in it, so no time between two intervals is
+left out. A state counts as 1 while it is on, else as 0.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ LAST, AT, INTERVAL, START, AREA = range(5)
 - `AT`: the monotonic second of the last value. Minus infinity means that no value holds: the last reading was
   missing, or there was no reading.
 - `INTERVAL`: the number of the push interval of the mean.
-- `START`: usually a moment: the monotonic second at which the mean begins, moved forward by the time that the mean
-  leaves out. While `AT` is minus infinity, a duration: the number of seconds that the mean covers so far.
+- `START`: the monotonic second at which the mean begins, plus the seconds that the mean leaves out. While `AT` is minus
+  infinity: the number of seconds that the mean covers so far.
 - `AREA`: the integral of the value over the time that the mean covers so far.
 """
 EMPTY = (0.0, -inf)
@@ -58,7 +58,7 @@ def update(cells: array[float], cell: int, number: float, at: float, interval: i
 
 
 def forget(cells: array[float], cell: int, at: float, interval: int, stale_after_s: float) -> None:
-    """Let no value hold from monotonic `at` on. Until then, the last value of these five cells holds."""
+    """End the last value at monotonic `at`: from then on, no value holds in the five cells that begin at `cell`."""
     if cells[cell + AT] > -inf:
         update(cells, cell, 0.0, at, interval, stale_after_s)
         cells[cell + START] = at - cells[cell + START]

@@ -40,13 +40,14 @@ from drivers.model import Nature, NodeType, Quantity
 
 log = structlog.get_logger(__name__)
 
-# A step back by less than these seconds is ignored, because scheduling delays also change the wall time of a scan, but
-# by less than that.
+# Steps back of up to this many seconds are ignored, because a delay between a scan and the reading of the clock looks
+# like one.
 _STEP_S = 5.0
-# The clock has come back if its offset differs by less than these seconds from the offset before one of the last leaps.
+# A leap is a leap back if the new offset differs by less than this many seconds from the offset before one of the last
+# leaps.
 _BACK_S = 60.0
 
-# Energy field of the contract → the counters that can give its value: the daily register and the lifetime counter.
+# Energy field of the contract → the quantities that can give its value: the daily register, then the counter.
 TODAY: dict[NodeType, dict[str, tuple[Quantity, Quantity]]] = {
     NodeType.GRID: {
         "today_imported_energy_Wh": (Quantity.TODAY_IMPORTED_ENERGY, Quantity.IMPORTED_ENERGY),
@@ -63,7 +64,7 @@ FOLLOWED = {
 }
 """The counters of each node type that have a ledger."""
 
-_AGAINST = frozenset(
+_OF_NEGATIVE_POWER = frozenset(
     {
         *(Quantity.EXPORTED_ENERGY, Quantity.TODAY_EXPORTED_ENERGY),
         *(Quantity.DISCHARGED_ENERGY, Quantity.TODAY_DISCHARGED_ENERGY),
@@ -73,7 +74,7 @@ _AGAINST = frozenset(
 EVENTS = ("reset", "replaced", "rolled_over", "glitch_removed")
 """Kinds of counter events. The log event of a kind is `counter_` and the kind, such as `counter_reset`."""
 _LOSSES = frozenset({"counter_reset", "counter_replaced"})
-"""Log events about energy that is not counted. They are warnings; the other counter events are information."""
+"""Log events about energy that is not counted. They are logged as warnings, the other counter events as info."""
 
 CounterId = tuple[str, Quantity]
 """(node id, quantity)."""
@@ -82,7 +83,7 @@ FieldId = tuple[str, str]
 
 
 class Account:
-    """A counter, and what the tracker knows about it."""
+    """A counter: its register, its ledger, and its energy of one day."""
 
     __slots__ = ("basis", "date", "direction", "energy_Wh", "ledger", "register", "seen", "step_Wh")
 
@@ -99,18 +100,18 @@ class Account:
         self.date, self.energy_Wh, self.basis = "", 0.0, Basis.SEEN
         """A local day (YYYY-MM-DD; empty without a ledger), its energy and the `Basis` of this energy.
 
-        The day is that of the last reading on the ledger's cheapest path, or the day that `follow_day` has set since.
+        `set_ledger` sets them for the day of the last reading on the cheapest path, `follow_day` for another day.
         """
         if ledger is not None:
             self.set_ledger(ledger)
 
     def set_ledger(self, ledger: Ledger) -> None:
-        """Replace the ledger. The energy of the ledger's day is calculated here, once, because each push needs it."""
+        """Replace the ledger. Calculate the energy of its day once for all pushes until the next reading."""
         self.ledger = ledger
         self.date, self.energy_Wh, self.basis = of_today(ledger)
 
     def follow_day(self, date: str) -> bool:
-        """Use local day `date` until the next reading. Return False and change nothing if its energy is unknown."""
+        """Use local day `date` until the next reading. If its energy is unknown, change nothing and return False."""
         found = None if self.ledger is None else of_day(self.ledger, date)
         if found is not None:
             self.date, self.energy_Wh, self.basis = date, *found
@@ -118,7 +119,7 @@ class Account:
 
 
 class EnergyField:
-    """An energy field of a node: the accounts that can give it, preferred one first, and its last published energy."""
+    """An energy field of a node: the accounts that can give it, the preferred one first; its last published energy."""
 
     __slots__ = ("_before", "accounts", "name", "published", "rising_on", "shown_Wh")
 
@@ -129,7 +130,7 @@ class EnergyField:
         self.shown_Wh = published.energy
         """The last published energy. `published.energy` is not updated while the energy rises."""
         self.rising_on = ""
-        """The local day of the last published energy; empty if `published.fell`.
+        """The local day of the last published energy; empty before the first `publish`, and if `published.fell`.
 
         On this day, an energy that is not lower than `shown_Wh` is published without a call of `publish`.
         """
@@ -159,7 +160,7 @@ Sources = list[EnergyField]
 
 
 class EnergyTracker:
-    """Follows the counters of all nodes. Not thread-safe."""
+    """Follows the counters of all nodes. Only `published` and `ledgers` are thread-safe."""
 
     def __init__(
         self, ledgers: Mapping[CounterId, Ledger], zone: tzinfo | None, published: Mapping[FieldId, Published]
@@ -177,7 +178,7 @@ class EnergyTracker:
         self._day: tuple[float, float] = inf, inf
         """Unix seconds of the beginning and the end of `date`; infinite if `date` must be calculated again."""
         self._before_leap: deque[tuple[float, dict[CounterId, Ledger]]] = deque(maxlen=4)
-        """The clock's offset and the ledgers before each of the last four leaps, without the leaps back."""
+        """The clock's offset and the ledgers before each of the last four leaps. Leaps back are not in it."""
 
     def sources_of(self, node: Node, connection_W: float) -> Sources:
         """Return the energy fields of a node; empty if its type has none. New counters get an empty account.
@@ -201,7 +202,7 @@ class EnergyTracker:
         )
         account.step_Wh = 0.0 if known is None else known.step
         account.register = register if known is None else register._replace(step_Wh=known.step, range_Wh=known.range)
-        account.direction = -1.0 if quantity in _AGAINST else 1.0
+        account.direction = -1.0 if quantity in _OF_NEGATIVE_POWER else 1.0
         return account
 
     def use_zone(self, zone: tzinfo | None) -> None:
@@ -268,7 +269,7 @@ class EnergyTracker:
         """Set `offset`: wall minus monotonic time, in seconds. Call this only while the clock is trusted.
 
         After a step back, the last readings would be in the future, so the times in the ledgers are moved. After a step
-        forward, no times are moved: the gap between two readings is only longer. `_leap` handles a step by more than
+        forward, the gap between two readings is only longer, so no times are moved. `_leap` handles a step by more than
         `RELABEL_S`.
         """
         step = offset - self.offset
@@ -279,7 +280,7 @@ class EnergyTracker:
         self.offset = offset
 
     def published(self) -> dict[FieldId, Published]:
-        """Return the energies that were published last, to save them. Thread-safe: works on a copy."""
+        """Return the last published energies, to save them. Thread-safe: works on a copy."""
         return {
             key: field.published._replace(energy=field.shown_Wh)
             for key, field in list(self._fields.items())
@@ -293,8 +294,8 @@ class EnergyTracker:
     def _leap(self, step: float, offset: float) -> None:
         """Handle a leap by `step` seconds to `offset`.
 
-        A wrong time service can cause a leap and later a leap back. The ledgers then continue with their days from
-        before the first leap.
+        A wrong time service can cause a leap and later a leap back. After the leap back, the ledgers continue with the
+        days that they had before the first leap.
         """
         then = next((ledgers for left, ledgers in self._before_leap if abs(left - offset) < _BACK_S), {})
         if not then:

@@ -27,10 +27,9 @@ class NodeResult(NamedTuple):
     fields: Fields
     """The fields of the contract."""
     basis: Basis | None
-    """How exactly the node's energies of the day are known: the worst `Basis` of these energies. None if there are no
-    such energies."""
+    """The worst `Basis` of the node's energies of the day; None if it has none."""
     turned: bool
-    """Whether [push.sign] inverts the node's power. `fields` has the inverted power; `summary` has the original."""
+    """Whether [push.sign] inverts the power of the node. It is inverted in `fields`, but not in `summary`."""
     counted: bool
     """Whether the total of its type includes this node."""
 
@@ -138,8 +137,8 @@ def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
             fields[name] = fsum([round(value, DECIMALS) for value in present])
     modes: list[str] = []
     for member in members:
-        if "operation_modes" in member and isinstance(told := member["operation_modes"], list):
-            modes += told
+        if "operation_modes" in member and isinstance(own := member["operation_modes"], list):
+            modes += own
     if modes:
         fields["operation_modes"] = modes
     return fields

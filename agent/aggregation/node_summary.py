@@ -24,43 +24,41 @@ class NodeSummary(NamedTuple):
     oldest: float
     """Values from before this monotonic second are stale."""
     statistic: Statistic
-    """Which of last value and mean is sent."""
+    """Whether the last value or the mean is sent."""
     interval: int
-    """The number of the push interval. The cell `INTERVAL` of `agent.aggregation.cells` has the same numbers."""
+    """The number of the push interval, as in the cell `INTERVAL` of `agent.aggregation.cells`."""
     cells_of: dict[ValueKey, int]
-    """(quantity, phase) → index in `cells` of the first cell of this quantity and phase."""
+    """(quantity, phase) → index of its first cell in `cells`."""
     totals: dict[Quantity, int]
-    """Quantity → index in `cells` of its first cell, only for readings without a phase."""
+    """Quantity → index of its first cell in `cells`, for readings without a phase."""
     cells: array[float]
     """The cells of all quantities, as `agent.aggregation.cells` describes them."""
     newest: float
-    """Monotonic second of the last value of any quantity; minus infinity if there is none."""
+    """Monotonic second of the last usable reading; minus infinity if there was none."""
     expected: int
     """Polls that were due in the interval."""
     got: int
     """Polls of the interval with a usable value."""
     powerless: float
-    """Monotonic second of the end of the last complete scan without a power; minus infinity if there was no such
-    scan."""
+    """Monotonic second at which the last complete scan without a power ended; minus infinity if there was none."""
     night: Night | None
 
     @property
     def offline(self) -> bool:
-        """Whether all values are stale."""
+        """Whether the last usable reading is stale, or there was none."""
         return self.newest < self.oldest
 
     @property
     def silent(self) -> bool:
-        """Whether all values are stale, or the device answers without a power: a complete scan had no power, this scan
-        is not stale yet, and no later scan had a power."""
+        """Whether the node is offline, or its device answers without a power.
+
+        The second case means that the last complete scan without a power is not stale, and no later scan had a power.
+        """
         return self.offline or (self.powerless >= self.oldest and self.number(Quantity.ACTIVE_POWER) is None)
 
     @property
     def sleeps(self) -> bool:
-        """Whether the node is silent and counts 0 W: the device may be asleep, or `when_offline` is "zero".
-
-        The counters of the node then remain valid.
-        """
+        """Whether the node is silent and counts 0 W: it may be asleep, or `when_offline` is "zero"."""
         return self.node.when_offline != "missing" and self.silent and may_sleep(self.node, self.night, self.at)
 
     @property
@@ -70,26 +68,26 @@ class NodeSummary(NamedTuple):
 
     @property
     def values(self) -> dict[ValueKey, Value]:
-        """The last value of each quantity; for the active power, the last value or the mean, as set by `statistic`."""
+        """The last value of each quantity, but for the active power the value that `statistic` chooses."""
         return {
             key: self._chosen(key[0], cell) if key[0] is Quantity.ACTIVE_POWER else _as_read(key[0], self.cells[cell])
             for key, cell in self._fresh()
         }
 
     def number(self, quantity: Quantity) -> float | None:
-        """Return the last value of the quantity without a phase; None if it is stale or there is none."""
+        """Return the last value of the quantity without a phase; None if it is stale or missing."""
         cell = self.totals.get(quantity)
         return self.cells[cell] if cell is not None and self.cells[cell + AT] >= self.oldest else None
 
     def chosen(self, quantity: Quantity) -> float | None:
-        """Return the last value or the mean, as set by `statistic`; None in the same cases as `number`."""
+        """Return the value that `statistic` chooses; None in the same cases as `number`."""
         cell = self.totals.get(quantity)
         if cell is None or self.cells[cell + AT] < self.oldest:
             return None
         return self.cells[cell] if self.statistic == "last" else self._chosen(quantity, cell)
 
     def _chosen(self, quantity: Quantity, cell: int) -> float:
-        """Return the last value, or the mean rounded to the step of the register, as set by `statistic`."""
+        """Return the value that `statistic` chooses. A mean is rounded to the step of the register."""
         if self.statistic == "last":
             return self.cells[cell]
         number, resolution = mean(self.cells, cell, self.interval), self.node.resolutions.get(quantity)
@@ -102,7 +100,7 @@ class NodeSummary(NamedTuple):
 
 
 def _as_read(quantity: Quantity, number: float) -> Value:
-    """Return a number as the value of the driver: a bool for `ON`, "on" or "off" for `OPERATION_MODE`."""
+    """Convert the number of a cell to the value of the driver: a bool for `ON`, "on" or "off" for `OPERATION_MODE`."""
     if quantity.nature is not Nature.STATE:
         return number
     on = number > 0

@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 class Nights(Mapping[str, Night]):
-    """Node id → night, for the nodes that have a night. The nights are read from the windows at each access."""
+    """Node id → night, read from the window at each access. A node without a night is left out."""
 
     def __init__(self, windows: Mapping[str, Window]) -> None:
         self._windows = windows
@@ -38,15 +38,15 @@ class Nights(Mapping[str, Night]):
 
 
 class SleepBook:
-    """The nights of nodes from before the start, and the last reported state of each node."""
+    """The nights that were saved before the start, and the last reported state of each node."""
 
     def __init__(self, saved: Mapping[str, Night]) -> None:
         self.pending = dict(saved)
-        """Node id → night in Unix seconds, for nodes that have not told a power since the start."""
+        """Node id → night in Unix seconds, for nodes whose power was not read since the start."""
         self._restored: dict[str, Night] = {}
-        """Node id → night that was written to the window of a pending node last."""
+        """Node id → the night that `restore` last wrote to the window of the node."""
         self._started: float | None = None
-        """Monotonic second of the first `restore`, at the start."""
+        """Monotonic second of the first `restore`, which is the start; None before it."""
         self._reported: dict[str, tuple[str, float]] = {}
         """Node id → (state, monotonic second) at the newest push, for nodes that may sleep.
 
@@ -54,10 +54,10 @@ class SleepBook:
         """
 
     def answered(self, nodes: Iterable[Node], windows: Mapping[str, Window]) -> None:
-        """Forget the saved nights of those of `nodes` that told a power after the last `restore`.
+        """Forget the saved night of each of `nodes` whose power was read after the last `restore`.
 
-        An answer without a power does not change the night of the window. The saved night is then still needed, because
-        the clock may not be set yet.
+        An answer without a power does not change the night of the window. The saved night is then kept, so that
+        `restore` can convert it again when the clock is set.
         """
         for node in nodes:
             if windows[node.node_id].night is not self._restored.get(node.node_id):
@@ -66,7 +66,7 @@ class SleepBook:
     def restore(self, windows: Mapping[str, Window], offset: float, at: float) -> None:
         """Write the pending nights to the windows of their nodes.
 
-        `offset` is wall minus monotonic time, minus infinity if unknown. `at` is the present monotonic time.
+        `offset` is wall minus monotonic time in seconds; minus infinity if unknown. `at` is the present monotonic time.
         """
         if self._started is None:
             self._started = at
@@ -76,24 +76,24 @@ class SleepBook:
                 windows[node_id].night = self._restored[node_id] = night
 
     def report(self, summary: NodeSummary) -> bool:
-        """Record the state of a node. Return whether it is asleep now and was not asleep at the last push.
+        """Record the state of a node, and log a warning if it has become "missing".
 
-        In this case the caller saves the nights. When the state becomes "missing", a warning is logged.
+        Return whether it has become "asleep". The caller then saves the nights.
         """
         if summary.silent and not summary.expected:
             return False  # no poll was due in this push interval
-        rest = "awake" if not summary.silent else "asleep" if summary.sleeps else "missing"
+        state = "awake" if not summary.silent else "asleep" if summary.sleeps else "missing"
         node_id = summary.node.node_id
         before, at = self._reported.get(node_id, ("", -inf))
         if summary.at < at:
             return False  # this push ends after a newer push to another endpoint
-        self._reported[node_id] = rest, summary.at
-        if rest == before:
+        self._reported[node_id] = state, summary.at
+        if state == before:
             return False
-        if rest == "missing":
+        if state == "missing":
             reason = why_awake(summary.night, summary.at)
             log.warning("sleeper_missing", node=node_id, reason=f"{reason}: it counts as missing")
-        return rest == "asleep"
+        return state == "asleep"
 
     def to_save(self, windows: Iterable[tuple[str, Window]], offset: float) -> dict[str, Night]:
         """Return all nights in Unix seconds. While the wall clock is unknown, return only the pending ones."""

@@ -1,7 +1,7 @@
-"""Collects the scans of a node, and returns a summary at the end of a push interval. Pure.
+"""Collects the readings of a node, and returns a summary at the end of a push interval. Pure.
 
 Several endpoints can use one window. Each endpoint has a view: the cells (`agent.aggregation.cells`) and the poll
-counts of its own push interval. The night and the indexes of the cells are common to all views.
+counts of its own push interval. All views have the same night, and the same indexes of cells.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _COUNTERS = frozenset({Nature.COUNTER, Nature.DAILY})
 
 
 class Dropped(NamedTuple):
-    """A reading outside the range of the device."""
+    """An invalid reading: it is outside the range of the device, or the driver says that it is invalid."""
 
     key: Key
     value: Value | None
@@ -37,14 +37,13 @@ class Dropped(NamedTuple):
 
 
 class Collected(NamedTuple):
-    """What the caller of `Window.add` must handle: counters, the power of the node, and dropped readings."""
+    """The readings of a scan that the caller of `Window.add` must handle: counters and invalid readings."""
 
     counters: list[tuple[Quantity, float, float]]
     """(quantity, Wh, monotonic seconds)."""
     dropped: list[Dropped]
-    """The readings outside the range of the device."""
     power_W: float | None
-    """The power of the node in this scan, in the sign of its type; None if the scan has none."""
+    """The power of the node in this scan, in the sign of its type, for the counters; None if the scan has none."""
 
 
 _Source = tuple[int, float, float, float, Quantity | None, bool]
@@ -65,10 +64,10 @@ class View:
     got: int = 0
     """Polls of the interval with a usable value."""
     handed_over: bool = False
-    """Whether the last summary uses the same array. `cells` must then be copied before the next reading is written."""
+    """Whether the last summary uses the array `cells` too. Copy it before the next reading is written."""
 
     def copy(self) -> View:
-        """Return a view with the same last values, for another endpoint. The push interval of that view begins now."""
+        """Return a view with the same last values for another endpoint. Its push interval begins now."""
         return View(self.cells[:], self.interval + 1)
 
 
@@ -79,7 +78,7 @@ class Window:
     node: Node
     stale_after_s: float
     averages: bool = True
-    """Whether means over a push interval are calculated. `average` changes it."""
+    """Whether means are calculated. `average` changes it."""
     newest: float = -inf
     """Monotonic second of the last usable reading."""
     night: Night | None = None
@@ -95,10 +94,10 @@ class Window:
     _keys: Sequence[Key] = ()
     """The keys of the last scan."""
     _row: Sequence[_Source | None] = ()
-    """The use of each of `_keys`. Most polls have the same keys as the poll before."""
+    """The use of each of `_keys`. It is kept because most scans have the keys of the scan before."""
 
     def serve(self, endpoints: Mapping[str, str | None]) -> None:
-        """Have one view for each of these endpoints, and no other view. Without endpoints, keep one view.
+        """Keep or create one view for each of these endpoints, and remove the others. Without endpoints, keep one view.
 
         `endpoints`: name → former name; None if the endpoint was not renamed.
         """
@@ -118,7 +117,7 @@ class Window:
                 view.interval += 1  # so that each mean begins anew
 
     def add(self, scan: Scan) -> Collected | None:
-        """Add the readings that the node uses. Return what the caller must handle; None if there is nothing."""
+        """Add the readings that the node uses. Return None if there are no counters and no invalid readings."""
         views = self.views.values()
         for view in views:
             view.expected += 1
@@ -144,7 +143,7 @@ class Window:
         return Collected(counters, dropped, power_W) if counters or dropped else None
 
     def missed(self, count: int = 1) -> None:
-        """Count `count` polls that were due and gave no reading."""
+        """Count `count` due polls that gave no reading."""
         for view in self.views.values():
             view.expected += count
 
@@ -172,12 +171,12 @@ class Window:
         return summary
 
     def _update_night(self, power_W: float, at: float, scan: Scan) -> None:
-        """Update the night after `scan`. `power_W` is the last power, `at` its monotonic time.
+        """Update the night and `_powerless` after `scan`.
 
-        `at` is minus infinity if there is no last power. A complete scan without a power counts as no answer. If a
-        solar node has no night yet, its night begins at the end of such a scan, with 0 W.
+        `power_W` is the last power, `at` its monotonic time; minus infinity if there is none. A complete scan without a
+        power counts as no answer. If a solar node has no night yet, such a scan begins one, with 0 W.
         """
-        powerless = at == -inf and scan.complete  # in a partial scan, the power may exist and not be read
+        powerless = at == -inf and scan.complete  # a partial scan may lack the power only because it was not read
         if powerless:
             self._powerless = scan.finished
         if self.node.type is _SOLAR:
@@ -194,7 +193,7 @@ class Window:
         self._keys, self._row = keys, [self._sources[key] for key in keys]
 
     def _source(self, marked: NodeType | None, quantity: Quantity, phase: Phase | None) -> _Source | None:
-        """Return how the node uses such a reading, with new cells if necessary; None if the node does not use it.
+        """Return how the node uses the readings with this key; None if it does not use them. Add cells if necessary.
 
         `marked` is `Reading.node`.
         """
