@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 class App:
-    """The running agent. It calls `on_summary` with the summary of each push interval."""
+    """The running agent. It calls `on_summary` with each summary, which is for one push to one endpoint."""
 
     def __init__(
         self,
@@ -95,10 +95,10 @@ class App:
             log.info("stopped")
 
     async def reload(self, config: Config, site: Site) -> None:
-        """Apply a new configuration. If `outbox.path` differs, raises ConfigError and changes nothing.
+        """Apply a new configuration. Raises ConfigError and changes nothing if `outbox.path` differs.
 
-        `site` shares the unchanged devices and links with the running site: the same objects, which keep their state.
-        An endpoint keeps its state if its name, or else its `formerly`, is the name of an endpoint that is running.
+        `site` has the same objects as the running site for unchanged devices and links, so their state is kept. An
+        endpoint keeps its state if its name, or else its `formerly`, is the name of a running endpoint.
         """
         before = self.config
         if config.outbox.path != before.outbox.path:
@@ -121,7 +121,7 @@ class App:
         return self.watchdog.overdue() + self.deliveries.overdue()
 
     async def waiting(self) -> int:
-        """Return the number of waiting messages in the queues of all enabled endpoints."""
+        """Return the number of waiting messages, for all enabled endpoints together."""
         return sum(await asyncio.gather(*(each.waiting() for each in self.deliveries)))
 
     @property
@@ -173,7 +173,7 @@ class App:
         )
 
     def _start_status(self) -> None:
-        """Start the status listener if it is configured. Its module is imported only in this case, to save memory."""
+        """Start the status listener if it is configured. Only then import its module, to save memory."""
         if self.config.status is not None and self._group is not None:
             from agent.status.listener import StatusListener
 
@@ -186,7 +186,7 @@ class App:
             await asyncio.gather(self._status_task, return_exceptions=True)
         self._status_task = self.status = None
 
-    # The next three methods are those of a `PollListener`. The poller calls them.
+    # The three methods of `PollListener`, which the poller calls.
     def observe(self, device: Device, scan: Scan) -> None:
         wall = self._clock.time() if self.deliveries.clock_trusted else None
         self._aggregator.observe(device.nodes, scan, wall)
@@ -202,16 +202,16 @@ class App:
             endpoint.delivery = self.deliveries[endpoint.push.name]
 
     async def _push(self, endpoint: EndpointState, tick: Tick, answers: PollFutures) -> None:
-        """Wait for `answers`, at the latest until the deadline of the push. Then end the push interval of `tick`.
+        """Wait for `answers`, at most until the deadline of the push. Then end the push interval.
 
-        Store the messages in the queue. Save energies and nights, and write the hourly report, if these are due.
+        Store its messages. Also save energies and nights, and write the hourly report, if these are due.
         """
         with bound_contextvars(endpoint=endpoint.push.name):
             deadline = tick.at + endpoint.push.effective_deadline_s
             if not await done_within(answers, self._clock, deadline - self._clock.monotonic()):
                 log.debug("deadline_reached", tick=tick.time)
             if (delivery := endpoint.delivery) is None or not self._schedule.has(endpoint):
-                return  # a reload removed the endpoint, or has not opened its queue yet
+                return  # a reload removed the endpoint, or its queue is not open yet
             if self.deliveries.clock_trusted:
                 self._aggregator.follow_clock(self._clock.time() - self._clock.monotonic())
             summary = endpoint.summary = self._aggregator.close(tick.at, tick.time, endpoint.push.name)

@@ -1,8 +1,8 @@
 """Decides when each enabled endpoint pushes.
 
-The fastest endpoint is the one with the shortest interval. The `Scheduler` makes the ticks of this endpoint and aligns
-the polls with them. Every other endpoint has a push clock (`PushClock`) of its own, which makes its ticks. The label of
-a tick is its Unix second.
+The fastest endpoint is the one with the shortest interval. The `Scheduler` makes its ticks and aligns the polls with
+them. Every other endpoint has a push clock (`PushClock`), which makes its ticks. The label of a tick is its Unix
+second.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class EndpointState:
-    """The state of an enabled endpoint. It survives reloads and a rename."""
+    """The state of an enabled endpoint. A reload keeps it, also if the endpoint is renamed."""
 
     push: PushConfig
     payload: PayloadOptions
@@ -37,9 +37,9 @@ class EndpointState:
     summary: Summary | None = None
     """The summary of its last push interval; None before the first push."""
     clock: asyncio.Task[None] | None = None
-    """The task of its push clock; None if it has none. The fastest endpoint has no push clock."""
+    """The task of its push clock; None for the fastest endpoint, and before the start."""
     clock_rhythm: Rhythm | None = None
-    """The rhythm of its push clock; None if it has none."""
+    """The rhythm of its push clock; None without a push clock."""
 
     def stop_clock(self) -> None:
         """Cancel the push clock, if there is one."""
@@ -51,7 +51,7 @@ class EndpointState:
 class PushSchedule:
     """The enabled endpoints and their ticks.
 
-    At each tick it calls `push` with the endpoint, the tick, and the futures of the polls for which `push` may wait.
+    It calls `push` at each tick, with the endpoint, the tick, and the futures of the polls that `push` may wait for.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class PushSchedule:
         return self._endpoints.get(endpoint.push.name) is endpoint
 
     def start(self, group: asyncio.TaskGroup, ready: Callable[[], None], after: int) -> None:
-        """Start, in `group`, the tasks that make the ticks. `ready` is called when the polls have begun.
+        """Start the tasks that make the ticks, in `group`. `ready` is called when the polls have begun.
 
         `after` is the label of the last known tick of an earlier run of the daemon; 0 if unknown.
         """
@@ -88,8 +88,8 @@ class PushSchedule:
     def change(self, config: Config) -> dict[str, str]:
         """Apply a new configuration. Endpoints that are removed or disabled stop.
 
-        The caller then opens the queues of the new endpoints and calls `set_clocks`. Returns new name → previous name
-        for each endpoint that continues. Without a rename, both names are the same.
+        Return new name → previous name for each endpoint that continues. Without a rename, both names are the same. The
+        caller then opens the queues of the new endpoints and calls `set_clocks`.
         """
         before = self._endpoints
         self._endpoints = {}
@@ -108,8 +108,7 @@ class PushSchedule:
     def set_clocks(self, after: int = 0) -> None:
         """Align the polls with the fastest endpoint. Give every other endpoint its own push clock.
 
-        `after` is the label of the last known tick of an earlier run of the daemon; 0 if unknown. It counts only for an
-        endpoint that has no tick yet.
+        `after` is as in `start`. It counts only for an endpoint that has no tick yet.
         """
         fastest = _fastest(self._endpoints.values())
         self._scheduler.change(fastest.rhythm, fastest.last if fastest is not self._fastest else None)
@@ -144,5 +143,5 @@ def _state(config: Config, push: PushConfig) -> EndpointState:
 
 
 def _fastest(endpoints: Iterable[EndpointState]) -> EndpointState:
-    """Return the endpoint with the shortest interval. If several have this interval, return the first of them."""
+    """Return the endpoint with the shortest interval: the first one if several have it."""
     return min(endpoints, key=lambda each: each.rhythm.push_s)

@@ -1,7 +1,7 @@
 """The commands of `telemetry-agent`: options, exit statuses and output.
 
-Change the options and the output of a command here. The work of most commands is in `agent.commissioning` or in the
-packages of lower layers. Only `agent.__main__` imports `agent.cli`.
+The work of most commands is in `agent.commissioning` or in the packages of lower layers. Only `agent.__main__` imports
+`agent.cli`.
 """
 
 from agent.cli.main import app

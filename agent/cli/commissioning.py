@@ -1,4 +1,4 @@
-"""The commands `scan` and `dump`, and the options `check --online` and `simulate --dump` of other commands."""
+"""The commands `scan` and `dump`, and what `check --online` and `simulate --dump` do."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def dump(
 
 
 def _print_dump(result: Result, address: str) -> None:
-    """Print the dump, and how many registers to check for private data.
+    """Print the dump, and the number of registers to check for private data.
 
     If the dump is not complete or has no registers, print the reason and end with exit status 1.
     """
@@ -198,7 +198,7 @@ def check_online(config: Config, site: Site, as_json: bool) -> None:
 
 
 def serve_dumps(files: list[Path], host: str, base_port: int) -> None:
-    """Serve dumps as Modbus devices until SIGINT or SIGTERM arrives. Exit status 1 if a dump cannot be read."""
+    """Serve dumps as Modbus devices until SIGINT or SIGTERM. If a dump cannot be read, end with exit status 1."""
     from agent.commissioning.dump_server import serve
     from agent.service import supervisor
     from drivers.dump import DumpError, load

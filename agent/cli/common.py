@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from drivers.catalogue import Catalogue
 
 EX_CONFIG = 78
-"""Exit status of a configuration error. After this status, systemd does not restart the service."""
+"""Exit status of a configuration error. systemd does not restart the service after it."""
 
 
 def _no_empty_path(ctx: typer.Context, path: Path | None) -> Path | None:
-    """End the command if the path is empty, because typer turns it into the working directory."""
+    """End the command if the path is empty. Typer turns an empty path into the working directory."""
     if path == Path() and not ctx.resilient_parsing:
         fail(
             "--config: an empty path is the working directory, not a file; is a variable of the shell not set?",
@@ -32,8 +32,8 @@ def _no_empty_path(ctx: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
-# `readable` is False: otherwise an unreadable file would be a usage error (status 2), and systemd would restart the
-# service forever.
+# `readable` is False: otherwise an unreadable file would be a usage error (status 2), after which systemd would restart
+# the service forever.
 _CONFIG = typer.Option("--config", metavar="FILE", readable=False, callback=_no_empty_path, help="The configuration.")
 ConfigOption = Annotated[Path, _CONFIG]
 NodesOption = Annotated[
@@ -41,7 +41,7 @@ NodesOption = Annotated[
     typer.Option("--node", help="Only the device of this node. Can be repeated.", autocompletion=completion.nodes),
 ]
 OwnConfig = Annotated[Path | None, _CONFIG]
-"""`--config` after the name of a subcommand. It overrides `--config` before the name; None if it is not given."""
+"""`--config` after the name of a subcommand; None if not given. It overrides `--config` before the name."""
 EndpointOption = Annotated[
     str | None,
     typer.Option("--endpoint", metavar="NAME", help="Only this endpoint.", autocompletion=completion.endpoints),
@@ -49,10 +49,7 @@ EndpointOption = Annotated[
 
 
 def given_path(text: str) -> Path:
-    """Parse a path. An empty path is a usage error: it would mean the working directory.
-
-    An empty path usually comes from a variable of the shell that is not set.
-    """
+    """Parse a path. An empty path is a usage error, because `Path("")` is the working directory."""
     if not text:
         fail("a path on the command line is empty; is a variable of the shell not set?", 2)
     return Path(text)
@@ -67,19 +64,19 @@ ProfileDirs = Annotated[
 def say(line: str, *, err: bool = False, wrap: bool = True) -> None:
     """Print one line on standard output, or with `err` on standard error.
 
-    On a terminal, the line is broken at words. `wrap` False does not break it, so that a person can copy it.
+    On a terminal, a long line is broken at words. Use `wrap` False for a line that a person copies.
     """
     text = printable(line, MOST_OUTPUT)
     typer.echo(wrapped(text, sys.stderr if err else sys.stdout) if wrap else text, err=err)
 
 
 def complain(line: str) -> None:
-    """Print one line on standard error."""
+    """Print one line on standard error, after `telemetry-agent: `."""
     typer.echo(wrapped(printable(f"telemetry-agent: {line}"), sys.stderr), err=True)
 
 
 def fail(mistakes: str | Sequence[str], status: int = 1) -> NoReturn:
-    """Print the mistakes on standard error, one per line and at most a hundred. End the command with `status`."""
+    """Print the first hundred mistakes on standard error, one per line. End the command with `status`."""
     lines = [mistakes] if isinstance(mistakes, str) else mistakes
     for line in complaints(lines).splitlines():
         typer.echo(wrapped(line, sys.stderr), err=True)
@@ -129,8 +126,8 @@ def chosen_endpoints(config: Config, name: str | None) -> list[PushConfig]:
 def catalogue_of(profile_dirs: list[Path] | None, config: Path) -> Catalogue:
     """Return all drivers: the built-in ones and the site's own.
 
-    The site's own profiles are in `profile_dirs`. If `profile_dirs` is None or empty, they are in the directories that
-    the configuration names. A directory of `profile_dirs` that does not exist is a usage error.
+    The site's own profiles are in `profile_dirs`; without `profile_dirs`, in the directories that the configuration
+    names. A directory of `profile_dirs` that does not exist is a usage error.
     """
     from drivers.catalogue import Catalogue
 
@@ -144,8 +141,8 @@ def catalogue_of(profile_dirs: list[Path] | None, config: Path) -> Catalogue:
 def _configured_dirs(config: Path) -> tuple[Path, ...]:
     """Return `profile_dirs` of the configuration.
 
-    If the file `config` cannot be used, end the command with EX_CONFIG. But if it is the configuration of the service,
-    return the default of `profile_dirs`.
+    If they cannot be read, end the command with EX_CONFIG. But if `config` is the configuration of the service, return
+    the default of `profile_dirs`.
     """
     from agent.config import ConfigError, DriversConfig, load_profile_dirs
 
@@ -158,7 +155,7 @@ def _configured_dirs(config: Path) -> tuple[Path, ...]:
 
 
 def no_such_driver(name: str, catalogue: Catalogue) -> NoReturn:
-    """End the command with status 1, because no driver has this name. The message names similar drivers, if any."""
+    """Print that no driver has this name, with similar names if any. End the command with status 1."""
     from agent.config import errors
 
     fail(errors.no_such_driver(name, catalogue))

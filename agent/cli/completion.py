@@ -1,4 +1,4 @@
-"""Proposes values of options for the completion of the shell. It reads files, writes nothing, and reports no error."""
+"""Proposes values of options when the shell completes a command. Mistakes in files are ignored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agent import DEFAULT_CONFIG
 
 
 def drivers(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the names of drivers that begin with `incomplete`: the built-in ones, and the site's own."""
+    """Return the names that begin with `incomplete`, of the built-in drivers and the site's own."""
     from drivers.catalogue import Catalogue
 
     try:
@@ -48,7 +48,7 @@ def _nodes(table: dict[str, Any]) -> Iterator[str]:
 
 
 def _table(ctx: typer.Context) -> dict[str, Any]:
-    """Return the tables and lists of the configuration, without checks; empty if it cannot be read.
+    """Return the tables and lists of the configuration without validation; empty if the file cannot be read.
 
     Only a regular file is opened, because reading a pipe or a device file could block the shell.
     """

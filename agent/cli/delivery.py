@@ -58,7 +58,7 @@ def push(
 async def push_once(settings: Config, site: Site, endpoints: list[PushConfig]) -> bool:
     """Poll every device, send the messages of one push to each endpoint, and print the results.
 
-    Return whether all messages were delivered. After a message that was not delivered, its endpoint gets no more.
+    If a message is not delivered, its endpoint gets no further ones. Return whether all messages were delivered.
     """
     from agent.commissioning.push_once import push_each
     from agent.commissioning.read_once import read_site
@@ -115,8 +115,8 @@ def outbox(
 def _queues(context: typer.Context, config: Path | None, endpoint: str | None) -> list[Queue]:
     """Return the queue of the endpoint that `--endpoint` names, or all queues. An unknown endpoint is a usage error.
 
-    `config` and `endpoint` are the options after the subcommand. If one of them is None, the same option before the
-    subcommand counts.
+    `config` and `endpoint` are the options after the subcommand. If one is None, the same option before the subcommand
+    is used.
     """
     from agent.commissioning.outbox_admin import queues
     from agent.config import did_you_mean
@@ -138,7 +138,7 @@ def _queues(context: typer.Context, config: Path | None, endpoint: str | None) -
 
 
 def _queue(context: typer.Context, config: Path | None, endpoint: str | None) -> Queue:
-    """Return the only queue that the options choose. If they choose several, this is a usage error."""
+    """Return the queue that the options choose. It is a usage error if they choose several."""
     found = _queues(context, config, endpoint)
     if len(found) > 1:
         fail(f"there are several queues; choose one with --endpoint: {', '.join(queue.name for queue in found)}", 2)
@@ -171,7 +171,7 @@ def _show(queue: Queue, found: Contents, *, named: bool) -> None:
 
 
 def _gone(name: str, found: Contents) -> str:
-    """Return what to do with a queue whose endpoint was removed."""
+    """Return a text: what to do with a queue whose endpoint was removed."""
     options = {"--waiting": found.waiting, "--all": len(found.dead_letters)}
     commands = [
         f"`telemetry-agent outbox drop {option} --endpoint {name}`" for option, count in options.items() if count

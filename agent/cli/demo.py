@@ -1,4 +1,4 @@
-"""The simulated site, alone or with the reference receiver and the agent; for `demo` and `simulate`."""
+"""The simulated site: alone for `simulate`, with the agent and the reference endpoint for `demo`."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _local_seconds() -> float:
 
 @dataclass(slots=True)
 class Demo:
-    """Site, agent and receiver in one process on free ports, with real Modbus TCP and real HTTP over loopback."""
+    """Site, agent and receiver in one process. They use real Modbus TCP and real HTTP on free ports of loopback."""
 
     seed: int
     speed: float
@@ -104,7 +104,7 @@ class Demo:
     """The demo ends after this number of valid messages; 0: at Ctrl-C."""
     validator: Validator = field(default_factory=lambda: Validator(secrets.token_urlsafe(16), SITE_ID))
     arrivals: deque[Verdict] = field(default_factory=lambda: deque(maxlen=6))
-    """The last received messages."""
+    """The verdicts on the last six messages."""
     _app: App | None = None
     _done: asyncio.Event = field(default_factory=asyncio.Event)
     _loop: asyncio.AbstractEventLoop | None = None

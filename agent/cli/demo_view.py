@@ -51,10 +51,10 @@ _SITE_COLUMNS = (
     ("read by", 0),
     ("polls", 5),
 )
-"""The columns of the table of the site: title and minimum width in characters."""
-_NARROW = 6  # number of columns of the table of the site on a narrow terminal
+"""Title and minimum width in characters of each column of the table of the site."""
+_NARROW = 6  # number of these columns on a narrow terminal
 _HEADING = 2  # lines of a table header
-_UNBOUNDED = 10_000  # characters: on a terminal of this width, no table shrinks
+_UNBOUNDED = 10_000  # characters; wide enough for every table
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,11 @@ class DemoDisplay:
     summary: Summary | None
     arrivals: Sequence[Verdict]
     counts: Mapping[str, int]
-    """The display uses the numbers of messages at the keys "accepted" and "refused"."""
+    """Name of a verdict → number of messages. Only "accepted" and "refused" are shown."""
     clock: str
     """The time at the site, as text."""
     closing: str
+    """The last line."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         above, below = self._readings(console, options), self._messages()
@@ -109,7 +110,7 @@ def _as_json(message: dict[str, Any]) -> Text:
 
 
 def _grid(columns: Sequence[tuple[str, int]]) -> Table:
-    """Return a table with these columns: title and minimum width. A column of width 0 shrinks first; the last wraps."""
+    """Return a table with these columns (title, minimum width). A column of width 0 shrinks first. The last wraps."""
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column, width in columns:
         numbers = column in ("power", "polls", *_NAMES.values())
@@ -148,9 +149,9 @@ def _row_of(device: Device, cells: Sequence[str]) -> tuple[RenderableType, ...]:
 
 
 def _cells(type_: NodeType, fields: Fields) -> tuple[str, str, str, str]:
-    """Return the texts of four cells: power, its direction, energies of the day, charge and operation modes.
+    """Return four texts: power; its direction; energies of the day; state of charge and operation modes.
 
-    The text of a cell without a value is empty.
+    A text without a value is empty.
     """
     given = fields.get("active_power_W")
     power = round(given) if isinstance(given, float) else None

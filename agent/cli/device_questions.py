@@ -26,7 +26,7 @@ _RELAY = "relay"
 
 
 class DeviceQuestions:
-    """Asks for the types, names and drivers of the devices in `found`, and changes their proposals as answered."""
+    """Asks for the types, names and drivers of the devices in `found`. The answers change their proposals."""
 
     def __init__(
         self, ask: Questions, catalogue: Catalogue, names: Names, found: list[UnitProposals], *, has_grid: bool
@@ -43,10 +43,10 @@ class DeviceQuestions:
         return [one for each in self._found for one in each.proposals]
 
     def settle(self) -> None:
-        """Print which devices may be the same device. Ask what the scan cannot know. Then show all devices, and ask
-        for changes until the person accepts all.
+        """Print which devices may be the same device, and show all devices.
 
-        With --yes, ask nothing: only print which devices may be the same device, and show all devices.
+        Without --yes, first ask what the scan cannot know. Then show the devices and ask for changes, until the person
+        accepts all.
         """
         for one in filter(_doubtful, self._proposals):
             say(f"{one.where} is {one.doubt}. Use it only if they are different devices.")
@@ -82,7 +82,7 @@ class DeviceQuestions:
         table("Found", ("#", "device", "address", "measures", "name"), rows)
 
     def _rows(self) -> Iterator[tuple[UnitProposals, Proposal | None]]:
-        """Yield each unit with each of its proposals; with None if it has no proposal."""
+        """Yield (unit, proposal) for each proposal, and (unit, None) for a unit without one."""
         for each in self._found:
             if each.proposals:
                 yield from ((each, one) for one in each.proposals)
@@ -102,7 +102,8 @@ class DeviceQuestions:
     def _identify(self, found: UnitProposals) -> None:
         """Ask for the driver of an unknown unit.
 
-        A unit that has only coils is probably a relay board. It gets the driver of relay boards without a question.
+        A unit that answers only for coils is probably a relay board. It gets the driver of relay boards without a
+        question.
         """
         likely = found.unit.identity.likely if found.unit.identity else ()
         if likely == (_RELAY,):
@@ -127,7 +128,7 @@ class DeviceQuestions:
             self._bind(found, driver)
 
     def _bind(self, found: UnitProposals, driver: str) -> None:
-        """Replace the proposals of the unit by one with this driver. A driver that cannot be used changes nothing."""
+        """Replace the proposals of the unit by one with this driver. If the driver cannot be used, only print why."""
         try:
             made = self._catalogue.create(driver, ReadOptions())
         except (KeyError, ProfileError) as error:
@@ -144,7 +145,7 @@ class DeviceQuestions:
         self._type(one, list(NodeType), f"What does {one.device} at {one.where} measure?")
 
     def _type(self, one: Proposal, types: Sequence[NodeType], question: str) -> None:
-        """Ask for the type of a device with one node. The person can also answer that the device is not used."""
+        """Ask for the type of a device with one node. "Not used" is one of the choices."""
         choices: list[tuple[NodeType | None, str]] = [(type_, _plain(type_)) for type_ in types]
         choices.append((None, _UNUSED))
         usual = next(iter(one.nodes)) if one.enabled else None
@@ -155,7 +156,7 @@ class DeviceQuestions:
             set_type(one, type_, self._names)
 
     def _power(self, one: Proposal) -> None:
-        """Ask for the power of the load behind a relay that is used."""
+        """If the device is a relay that is used, ask for the power of its load."""
         if one.match.kind is not Kind.RELAY or not one.enabled:
             return
         (name,) = one.nodes.values()
@@ -164,7 +165,7 @@ class DeviceQuestions:
         one.nominal_power_W = float(answer) if answer else None
 
     def _change(self, row: tuple[UnitProposals, Proposal | None]) -> None:
-        """Ask for the driver, the type, the names and the power of the device in this row of the table."""
+        """Ask for the driver, the type, the names and the power of the device in this row."""
         found, one = row
         if one is None:
             self._ask_driver(found)
@@ -187,7 +188,7 @@ class DeviceQuestions:
             self._power(one)
 
     def _change_driver(self, found: UnitProposals, one: Proposal) -> None:
-        """Ask which driver reads the device, if the scan found several."""
+        """If the scan found several drivers for the device, ask which one reads it."""
         matches = found.unit.identity.matches if found.unit.identity else []
         if len(matches) < 2 or one.number > 1 or one.match not in matches:
             return
@@ -202,7 +203,7 @@ class DeviceQuestions:
             )
 
     def _new_name(self, type_: NodeType, name: str) -> str:
-        """Ask for the name of the node that is called `name` now. Reserve the answer and return it."""
+        """Ask for a new name of the node `name`. Reserve the answer and return it."""
 
         def rule(text: str) -> str | None:
             if text == name:

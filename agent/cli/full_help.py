@@ -1,5 +1,5 @@
-"""Formats `--help`: the whole summary of each command, and a word for the value of an option instead of its Python
-type."""
+"""Formats `--help`: the whole summary of each command, and a word instead of the Python type for the value of an
+option."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WORDS = {
     "--unit": "ID",
     "--units": "IDS",
 }
-"""Option → the word for its value. An option that is not here and has no `metavar` gets the word FILE."""
+"""Option → the word for its value. Any other option without `metavar` gets the word FILE."""
 _TYPE = re.compile(r" <[^>]*>(\.\.\.)?$")
 """The type after the name of an argument in its help."""
 
@@ -51,7 +51,7 @@ class FullHelp(typer.core.TyperGroup):
 
 
 def _name_value(parameter: Any) -> None:
-    """Show a word instead of the type in the help of an option. Show no type in the help of an argument."""
+    """In the help of an option, replace the type by a word. In the help of an argument, remove the type."""
     if parameter.param_type_name == "option":
         if parameter.metavar is None and not parameter.is_flag:
             parameter.metavar = next((_WORDS[each] for each in parameter.opts if each in _WORDS), "FILE")

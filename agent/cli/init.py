@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from drivers.scan import SearchLocation
 
 _NO_SCAN = ("no", "none", "-")
-"""Answers that mean: do not scan."""
+"""Answers that mean "no scan"."""
 
 
 @dataclass(frozen=True, slots=True)
 class _ScanOptions:
-    """The options that concern the scan."""
+    """The options for the scan."""
 
     targets: list[str] | None
     none: bool
@@ -102,9 +102,9 @@ def init(
 
 
 def _existing_configuration(config: Path) -> Existing | None:
-    """Return the existing configuration; None if there is none, or only the unchanged example.
+    """Return the existing configuration; None if there is none, or if it is the unchanged example.
 
-    End the command if the configuration has a mistake, or if no file can be written to its directory.
+    End the command if the configuration has a mistake, or if its directory does not exist or is not writable.
     """
     from agent.commissioning.new_site import existing
     from agent.config import ConfigError
@@ -190,9 +190,9 @@ def _devices(ask: Questions, scanning: _ScanOptions, config: Path, before: Exist
 
 
 def _scanned(ask: Questions, scanning: _ScanOptions, catalogue: Catalogue) -> list[SearchLocation]:
-    """Return the hosts and serial ports that the scan found; empty if no scan is wanted.
+    """Scan. Return the hosts and serial ports that were found; empty without a scan.
 
-    Ctrl-C ends the command, and a wrong option of the scan is a usage error.
+    Ctrl-C ends the command. A wrong option of the scan is a usage error.
     """
     from agent.commissioning import scan
     from drivers.scan import TargetError
@@ -220,7 +220,7 @@ def _scanned(ask: Questions, scanning: _ScanOptions, catalogue: Catalogue) -> li
 
 
 def _targets(ask: Questions, scanning: _ScanOptions, request: Callable[[list[str]], object]) -> list[str]:
-    """Return the networks, hosts and serial ports to scan; empty for no scan."""
+    """Return the networks, hosts and serial ports to scan, from the options or by a question; empty for no scan."""
     from agent.commissioning import local_places
     from drivers.scan import TargetError
 
@@ -242,7 +242,7 @@ def _targets(ask: Questions, scanning: _ScanOptions, request: Callable[[list[str
 def _commission(ask: Questions, config: Path, *, push: bool) -> None:
     """Check devices and endpoints, show the power balance and the first messages, and offer one real push.
 
-    After a problem or a push that was not delivered, the exit status is 1.
+    With --yes, push only if `push` is true. If there is a problem, or the push is not delivered, end with status 1.
     """
     from agent.commissioning import read_once, site_check, site_check_view
     from agent.runtime import SystemClock
@@ -254,7 +254,7 @@ def _commission(ask: Questions, config: Path, *, push: bool) -> None:
     problems = list(site_check_view.problems(result))
     for problem in problems:
         complain(problem)
-    settings, site = load_site(config)  # load it again, because the links of the check belong to its event loop
+    settings, site = load_site(config)  # load again: the links of the check belong to its event loop
     reading = asyncio.run(read_once.read_site(settings, site))
     for endpoint in settings.endpoints:
         for body in reading.bodies[endpoint.name]:

@@ -1,4 +1,4 @@
-"""The commands. Each one imports its modules when it runs, so that the daemon does not load the tools.
+"""The commands. Each one imports its modules when it runs, so that a command loads only what it needs.
 
 Exit status: 0 success, 1 failure, 2 usage error, 78 configuration error (EX_CONFIG). After 78, systemd does not
 restart the service.
@@ -72,7 +72,7 @@ def run(
     log_format: Annotated[str, typer.Option(help="auto, console or json; overrides the configuration.")] = "",
 ) -> None:
     """Runs the daemon in the foreground."""
-    # If the arguments can be read without typer, `agent.__main__` runs the daemon itself, without this function.
+    # `agent.__main__` runs the daemon without this function if it can read the arguments without typer.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # ignore a reload during the start
     from agent.config import Loading
     from agent.service import run as run_daemon
@@ -214,7 +214,7 @@ def simulate(
     except OSError as error:
         if error.errno in (errno.EPIPE, errno.ENOSPC):  # standard output failed, not the listener
             raise
-        # The message of asyncio contains more than the reason.
+        # The text of an error of asyncio contains more than the reason.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         fail(f"cannot listen on {host}, ports from {base_port}: {reason}")
 

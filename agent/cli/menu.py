@@ -17,7 +17,7 @@ from agent.runtime import printable
 _HINT = "Arrow keys or number, then Enter: "
 _ESCAPE, _END_OF_INPUT = "\x1b", "\x04"
 _ESCAPE_S = 0.05
-"""Seconds to wait for each further byte after Escape. An arrow key sends several bytes at once, Escape only one."""
+"""Seconds to wait for each byte after Escape. An arrow key sends several bytes at once, the Escape key sends one."""
 # The codes of keys, without the escape character.
 _UP, _DOWN = ("[A", "OA", "k"), ("[B", "OB", "j")
 _HOME, _END = ("[H", "OH", "[1~"), ("[F", "OF", "[4~")
@@ -29,7 +29,7 @@ class EndOfInputError(Exception):
 
 @dataclass(slots=True)
 class Selection:
-    """The state of a list. Pure."""
+    """The rows of the menu, and which one is selected. Pure."""
 
     labels: Sequence[str]
     at: int = 0
@@ -38,7 +38,7 @@ class Selection:
     """The digits of the row number that is being typed."""
 
     def press(self, key: str) -> None:
-        """Apply a key: an arrow, k (up), j (down), Home, End, a digit, or the first letter of a label.
+        """Apply a key: an arrow, k (up), j (down), Home, End, a digit of a row number, or the first letter of a label.
 
         Any other key keeps the selected row.
         """
@@ -46,7 +46,7 @@ class Selection:
         number = self.typed + key if key.isdecimal() and key.isascii() else ""
         self.typed = ""
         if number:
-            # If the digit does not continue the typed number, it begins a new number.
+            # If no row has the longer number, the digit begins a new one.
             number = number if self._is_row(number) else key
             if self._is_row(number):
                 self.typed, self.at = number, int(number) - 1
@@ -66,13 +66,13 @@ class Selection:
         return 1 <= int(number) <= len(self.labels)
 
     def lines(self, width: int) -> list[str]:
-        """Return the list and the hint below it, as lines of at most `width` characters."""
+        """Return the rows and the hint below them, as lines of at most `width` characters."""
         rows = [f"{'>' if row == self.at else ' '} {row + 1}  {text}" for row, text in enumerate(self.labels)]
         return [printable(row)[:width] for row in [*rows, _HINT + str(self.at + 1)]]
 
 
 def terminal_shows(count: int) -> bool:
-    """Whether input and output are a terminal that can show and redraw a list of `count` rows."""
+    """Whether input and output are a terminal that can show and redraw `count` rows."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
         return False
     return count + 2 <= _size().lines
@@ -95,7 +95,7 @@ def select_row(labels: Sequence[str], usual: int) -> int:
 
 
 def _draw(selection: Selection, up: int) -> None:
-    """Draw the list. It replaces the line of the cursor and the `up` lines above."""
+    """Draw the menu over the line of the cursor and the `up` lines above it."""
     lines = selection.lines(_size().columns - 1)
     _write((f"\x1b[{up}A" if up else "") + "\r" + "\n".join(f"{line}\x1b[K" for line in lines))
 
@@ -103,8 +103,8 @@ def _draw(selection: Selection, up: int) -> None:
 def _size() -> os.terminal_size:
     """Return the size that the terminal reports.
 
-    LINES and COLUMNS of the environment are used only if the terminal reports no size, because they can be those of
-    another terminal.
+    LINES and COLUMNS of the environment can be those of another terminal. So they are used only if the terminal reports
+    no size.
     """
     size = os.get_terminal_size(sys.stdout.fileno())
     return size if all(size) else shutil.get_terminal_size()
@@ -116,7 +116,7 @@ def _write(text: str) -> None:
 
 
 def _key(fd: int) -> str:
-    """Read one key. An arrow gives the escape character and a code, such as "[A". A terminal that is gone gives ""."""
+    """Read one key. Return Escape and a code, such as "[A", for an arrow, and "" if the terminal is gone."""
     try:
         key = os.read(fd, 1).decode(errors="replace")
         while key.startswith(_ESCAPE) and not re.fullmatch(r"\x1b([\[O][0-9;]*[A-Za-z~]|[^\[O])", key):

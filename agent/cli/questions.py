@@ -1,4 +1,4 @@
-"""Questions to the person at the terminal. Without a terminal, standard input has one answer per line."""
+"""Asks the person at the terminal. Without a terminal, each line of standard input is one answer."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Questions:
 
     @property
     def asks(self) -> bool:
-        """Whether questions are asked: a person answers, or a script by standard input."""
+        """Whether questions are asked: not with `yes`."""
         return not self._yes
 
     def text(self, question: str, option: str, default: str | None = None, check: Check = lambda _: None) -> str:
         """Return a text that `check` accepts.
 
-        `option` is the name of the command-line option for the same answer. If `default` is None, an answer is
-        necessary; with `yes`, the command then ends with the usage error that `option` is missing.
+        `option` is the command-line option for the same answer. If `default` is None, an answer is necessary: with
+        `yes`, the command ends with the usage error that `option` is missing.
         """
         if self._yes:
             if default is None:
@@ -53,7 +53,7 @@ class Questions:
             complain(str(mistake))
 
     def secret(self, question: str, check: Check) -> str:
-        """Return a text that `check` accepts. A terminal does not show it. The question is asked even with `yes`."""
+        """Return a text that `check` accepts. A terminal does not show the text. It is asked for even with `yes`."""
         while True:
             if sys.stdin.isatty():
                 answer = _line(f"{question} (not shown): ", read=getpass.getpass).strip()
@@ -64,8 +64,11 @@ class Questions:
             complain(mistake)
 
     def choice(self, question: str, choices: Sequence[tuple[Value, str]], default: Value) -> Value:
-        """Return one of the values. The person selects it with the arrow keys if the terminal can do that. Otherwise,
-        the person enters the number of the value or the beginning of its text."""
+        """Return one of the values. `choices` are (value, text).
+
+        The person selects it in a menu if the terminal can show one. Otherwise the person enters the number of the
+        value or the beginning of its text.
+        """
         if self._yes:
             return default
         say(question)
@@ -93,8 +96,8 @@ class Questions:
     def agree(self, question: str, *, default: bool, at_end: bool | None = None) -> bool:
         """Return the answer to a question for yes or no.
 
-        `at_end` is the answer if the input has ended. With None, the end of the input ends the command with the message
-        that nothing was written. So use None only before a file is written.
+        `at_end` is the answer if the input has ended. With None, the command ends with the message that nothing was
+        written. So use None only before a file is written.
         """
         if self._yes:
             return default

@@ -20,7 +20,7 @@ _INTERVAL = "60"
 
 @dataclass(frozen=True, slots=True)
 class SiteOptions:
-    """The answers that were given as options; None for an option that was not given."""
+    """The answers from the options of the command; None for an option that was not given."""
 
     node_id: str | None
     url: str | None
