@@ -1,4 +1,4 @@
-"""Stores the last values of a node and the data for its means over a push interval in the cells of one array. Pure.
+"""Keeps the last values of a node in one array, with the data for their means over a push interval. Pure.
 
 Each pair of quantity and phase has two cells: its last value and the time of that value. Active powers and states have
 three more cells, because only they can be sent as a mean. A summary keeps the array of its interval, and the next
