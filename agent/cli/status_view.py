@@ -22,9 +22,9 @@ _TIMEOUT_S = 10.0
 _MOST_BYTES = 16 << 20  # largest answer that is read
 _SHOWN_ATTEMPTS = 5  # of each endpoint
 _NARROW = 60
-"""On a terminal that is narrower than this many characters, the table of devices omits the columns of `_COUNTS`."""
+"""The table of devices omits the columns of `_COUNTS` if the terminal has fewer characters per line than this."""
 _COUNTS = ("answered", "polls", "failed")
-_LOCAL_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - address for a listener on all addresses
+_LOCAL_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a listener on all addresses is reached
 _STYLE = {
     "ok": "green",
     "delivered": "green",
@@ -124,7 +124,7 @@ def _verdict(status: dict[str, Any]) -> str:
 
 
 def _text(text: str, style: str = "") -> Text:
-    """Return a text with configured or received values, without the effect of markup and control characters."""
+    """Return a Text in which markup and control characters have no effect. Use it for configured or received values."""
     return Text(printable(text), style)
 
 
@@ -148,7 +148,7 @@ def _watts(power: float | None) -> str:
 
 
 def _scaled(value: float) -> str:
-    """Return a number as the text before its unit, such as "950 ". From 999.5 on, thousands are used: "1.50 k"."""
+    """Return the text before the unit: "950 " or, from 999.5 on, "1.50 k"."""
     return f"{value / 1000:.2f} k" if abs(value) >= 999.5 else f"{round(value)} "
 
 

@@ -26,7 +26,7 @@ _UNITS = {"_per_s": "1/s", "_s": "s", "_Wh": "Wh", "_W": "W", "_mb": "MB"}
 _SUBTABLES = ("sign", "retry")
 """Keys of [push] that are tables."""
 _SHOWN = {"device": "[[device]]", "connection": "[connection.NAME]"}
-"""Table → its heading on the page, if this is not the name in brackets."""
+"""Table → its heading on the page. Every other heading is the name in brackets."""
 
 _HEAD = """\
 # Configuration
@@ -92,9 +92,9 @@ def page() -> str:
 
 def _table(name: str, model: type[BaseModel], definitions: Mapping[str, Any]) -> str:
     own = definitions[model.__name__]
-    said = own["description"].partition(": ")[2]  # without the name of the table, as in "[poll]: the poll interval"
+    about = own["description"].partition(": ")[2]  # "[poll]: the poll interval" without the name of the table
     lines = [
-        f"\n## {name}\n\n{said[0].upper()}{said[1:]}\n",
+        f"\n## {name}\n\n{about[0].upper()}{about[1:]}\n",
         "| key | type | default | unit | meaning |",
         "|---|---|---|---|---|",
     ]

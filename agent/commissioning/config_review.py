@@ -25,7 +25,7 @@ _LEAST_DEADLINE_S = _LEAST_INTERVAL_S = 0.05
 
 
 def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield the warnings about the configuration, which is in `file`."""
+    """Yield the warnings about `config`. `file` is the file of the configuration."""
     yield from _secrets(config, file, environ)
     yield from _token(config, environ)
     yield from _left_from_the_example(config)

@@ -19,7 +19,7 @@ from drivers.protocol import TRANSPORTS, unit_address
 from drivers.scan import Identity, Match, SearchLocation
 
 _MOST_NAMES = 8
-"""A comment names at most this many drivers."""
+"""The comment of `_uncertain` names at most this many drivers."""
 
 
 def _device(one: Proposal, connections: Mapping[str, str]) -> Iterator[str]:
@@ -107,7 +107,7 @@ def tables(
 def _named_links(
     places: Sequence[SearchLocation], found: Sequence[UnitProposals], known: Mapping[str, str]
 ) -> Iterator[SearchLocation]:
-    """Yield the places with proposals that need a [connection.NAME]: the link is not `tcp` and is not in `known`."""
+    """Yield the places with proposals whose link needs a new [connection.NAME]: it is not `tcp` and not in `known`."""
     used = {each.place.link.address for each in found if each.proposals}
     for place in places:
         if place.link.transport != "tcp" and place.link.address in used and place.link.address not in known:
@@ -123,7 +123,7 @@ def _free(name: str, taken: Collection[str]) -> str:
 
 
 def _cycle(place: SearchLocation) -> Iterator[str]:
-    """Yield comments on the time of one poll of all units of a link. Nothing if fewer than two were measured."""
+    """Yield comments on the time of one poll of all units. Yield nothing if fewer than two units were measured."""
     times = [unit.identity.poll_s for unit in place.units if unit.identity and unit.identity.poll_s is not None]
     if len(times) > 1:
         yield f"# {place.link.address}: one poll of {len(times)} devices takes about {sum(times):.1f} s together."
@@ -167,9 +167,10 @@ def _comments(found: UnitProposals) -> Iterator[str]:
 
 
 def _uncertain(identity: Identity) -> Iterator[str]:
-    """Yield comments if the device did not reply to the requests that recognise the families in `identity.unanswered`.
+    """Yield comments if the device may belong to another family.
 
-    The device may still belong to such a family, because a device does not reply to every request.
+    The device did not reply to the requests that recognise the families in `identity.unanswered`. It can still belong
+    to one of them, because a device does not reply to every request.
     """
     names = identity.unanswered
     if names:
@@ -214,7 +215,7 @@ def _host(link: LinkSettings) -> Iterator[str]:
 
 
 def dump_command(link: LinkSettings, unit_id: int) -> str:
-    """Return the command that dumps an unknown device."""
+    """Return the `dump` command for a device."""
     if link.serial:
         place = [str(link.serial_port), "--baudrate", str(link.baudrate), "--parity", link.parity]
     else:
@@ -224,7 +225,7 @@ def dump_command(link: LinkSettings, unit_id: int) -> str:
 
 
 def as_json(places: Sequence[SearchLocation]) -> str:
-    """Return the results as JSON: a list of links, each with its units."""
+    """Return the results of a scan as JSON: a list of links, each with its units."""
     return json.dumps([_place(place) for place in places], indent=1)
 
 

@@ -1,4 +1,4 @@
-"""The output of the commands: tables on a terminal, tab-separated lines when piped."""
+"""The output of the commands: tables on a terminal, else tab-separated lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from drivers.model import Reading
 
 _NARROW = 60
-"""On a terminal with fewer columns, a table that would break words is printed as lines."""
+"""On a terminal with fewer characters per line, a table that would break words is printed as lines."""
 _GAP = 3
 """Blanks between two columns of a table."""
 _UNKNOWN_MODE = "its operation mode and nominal power are omitted while its contacts do not say whether it runs"
@@ -44,9 +44,9 @@ class NodeRow(NamedTuple):
 
 
 def describe(config: Config, site: Site) -> Iterator[str]:
-    """Yield the meaning of the configuration as lines: endpoints, nodes, devices that are not enabled.
+    """Yield the meaning of the configuration as lines.
 
-    Then the lines with "notice: " and "warning: " follow.
+    The order is: endpoints, nodes, devices that are not enabled, lines with "notice: ", lines with "warning: ".
     """
     yield from endpoints_in_words(config, site.nodes)
     yield from (f"{row.node_id}: {row.type} by {row.place}; {row.meaning}" for row in _rows(config, site))
@@ -116,9 +116,9 @@ def _added_to(config: Config, site: Site, node_id: str) -> list[str]:
 
 
 def _signs(config: Config, type_: NodeType) -> list[tuple[int, str]]:
-    """Return each sign with which the type is sent, and the endpoints with this sign as text, such as "to portal: ".
+    """Return pairs: a sign with which the type is sent, and the endpoints with this sign, such as "to portal: ".
 
-    If all endpoints have the same sign, the text is empty.
+    The text is empty if all endpoints have the same sign.
     """
     names: dict[int, list[str]] = {}
     for push in config.endpoints:
@@ -127,14 +127,14 @@ def _signs(config: Config, type_: NodeType) -> list[tuple[int, str]]:
 
 
 def _notes(devices: Iterable[Device]) -> Iterator[str]:
-    """Return the notes of the profiles for the installer."""
+    """Yield the notes in the profiles of the devices. A note is advice for the installer."""
     for device in devices:
         if isinstance(device.driver, RegisterDriver):
             yield from (f"{device.name}: {note}" for note in device.driver.profile.notes)
 
 
 def _by_contacts(driver: Driver) -> bool:
-    """Whether the operation mode is read from contacts, and it is unknown in some states of the contacts."""
+    """Whether the device reports its operation mode by contacts, and some of their states leave it unknown."""
     return isinstance(driver, RegisterDriver) and any(
         point.encoding.type == "bits" and point.encoding.invalid for point in driver.points
     )
@@ -167,7 +167,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 
 def _needed_width(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
-    """Return how many columns of the terminal a table needs, so that no word is broken."""
+    """Return how many characters per line a table needs if no word is broken."""
     longest = [max(map(len, words.split()), default=0) for words in map(" ".join, zip(columns, *rows, strict=True))]
     return sum(longest) + _GAP * len(longest)
 
@@ -179,8 +179,8 @@ def _grid(title: str, columns: Sequence[str]) -> Table:
     grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in ("value", "age", "accepted") else "left"
-        # Long words are wrapped and not cut, because their end can be important. Names of drivers and ids of messages
-        # are never wrapped, so that they can be copied.
+        # Long words are wrapped and not cut, because their end can be important. Drivers and ids of messages are never
+        # wrapped, so that they can be copied.
         grid.add_column(column, justify=justify, overflow="fold", no_wrap=column in ("driver", "id"))
     return grid
 
