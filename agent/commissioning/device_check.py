@@ -22,7 +22,7 @@ from drivers.sunspec import SunSpec, SunSpecMeter
 _MOST_SILENCES = 3
 """The identification of a device ends after this number of time-outs."""
 _ATTEMPTS = 2
-"""A device is polled up to this many times, until a poll succeeds. So a single failed poll is not reported."""
+"""A device is polled up to this many times, until a poll succeeds. A single failed poll is not reported."""
 
 
 @dataclass(slots=True)
@@ -112,9 +112,9 @@ async def _check_device(result: DeviceResult, clock: Clock) -> None:
 
 
 async def _other_family(device: Device, link: object, identifier: Identifier) -> list[str]:
-    """Return a hint if the device is identified as another family, and not also as the family of its driver.
+    """Return a hint if the device is identified as other families, but not as the family of its driver.
 
-    No hint if the device did not reply to the requests that recognise the family of its driver.
+    There is no hint if the device did not reply to the requests that recognise the family of its driver.
     """
     driver = device.driver
     if not isinstance(driver, RegisterDriver):
@@ -142,7 +142,7 @@ async def _other_family(device: Device, link: object, identifier: Identifier) ->
 def _unread_sunspec(device: Device, devices: Sequence[Device]) -> Iterator[str]:
     """Yield a hint about the nodes of a SunSpec device that are not polled. `devices` are all devices of the link.
 
-    For hybrids with a profile, `check` reports such nodes without a poll.
+    `site_doubts.unread` reports such nodes of hybrids that have a profile.
     """
     driver = device.driver
     if not isinstance(driver, SunSpec) or isinstance(driver, SunSpecMeter):
@@ -154,16 +154,16 @@ def _unread_sunspec(device: Device, devices: Sequence[Device]) -> Iterator[str]:
 
 
 def _orders_to_try(order: WordOrder) -> list[WordOrder]:
-    """Return the other word orders. First those that differ only in the order of the words."""
+    """Return the other word orders. The first ones differ only in the order of the words, not of the bytes."""
     swapped_bytes = WORD_ORDERS[order].bytes_swapped
     others = (other for other in WORD_ORDERS if other != order)
     return sorted(others, key=lambda other: WORD_ORDERS[other].bytes_swapped != swapped_bytes)
 
 
 async def _word_order_hint(device: Device, readings: Sequence[Reading], clock: Clock) -> str | None:
-    """If a value is impossible, read again in the other word orders.
+    """Poll again in the other word orders if a value is impossible.
 
-    Return a hint about the first order in which all values are possible; None if there is none.
+    Return a hint about the first order in which all values are possible; None if there is no such order.
     """
     driver = device.driver
     if all(map(possible, readings)) or not isinstance(driver, RegisterDriver):

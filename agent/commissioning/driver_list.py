@@ -24,17 +24,17 @@ _IN_PYTHON = {
     "solaredge": ("grid, solar, storage", "a SolarEdge inverter by SunSpec, with its batteries"),
 }
 _SIMULATED = "simulated-"
-"""The names of the profiles for `demo` and `simulate` begin with this. Only a search lists these profiles."""
+"""The names of the profiles for `demo` and `simulate` begin with this. They are listed only by a search."""
 _ORDER = (Kind.METER, Kind.INVERTER, Kind.HYBRID, Kind.BATTERY, Kind.HEAT_PUMP, Kind.CHARGER, Kind.RELAY)
-"""The order of the list."""
 
 
 def print_drivers(catalogue: Catalogue, search: str = "") -> list[str]:
     """Print every driver with its node types.
 
-    With `search`, print only the profiles whose name, manufacturer and models contain all words of `search`, and the
-    Python drivers whose name and description contain them. Return one error for each profile that cannot be used, and
-    one if no driver matches `search`.
+    With `search`, print only the drivers that contain all its words: a profile in its name, manufacturer and models, a
+    Python driver in its name and description.
+
+    Return one error for each profile that cannot be used, and one if no driver matches `search`.
     """
     profiles, mistakes = catalogue.profiles()
     rows = [

@@ -1,4 +1,4 @@
-"""`dump`: reads the registers of a device and creates a dump of them."""
+"""`dump`: reads the registers of a device into a dump."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Subject:
     """The address of the link and the unit id, for error texts."""
     driver_name: str | None = None
     driver: Driver | None = None
-    """The driver knows which registers to read and what they mean. None if no driver is known."""
+    """None if no driver is known."""
     node_type: str | None = None
     """None if the device was given by its address."""
 
@@ -133,9 +133,14 @@ async def run(
 ) -> Result:
     """Read the registers, blank private data and decode the values. Close the link.
 
-    `ranges` replace the registers of the driver. Without ranges and without a driver, the SunSpec models and the
-    registers of all `profiles` are read. A `DriverError` or a cancellation ends the reading. The result then has what
-    was read before, and a `DriverError`.
+    The registers are the first of these that is given:
+
+    - `ranges`
+    - the registers of the driver
+    - the SunSpec models and the registers of all `profiles`
+
+    A `DriverError` or a cancellation ends the reading. The result then has what was read before, and a `DriverError`.
+
     `now` returns monotonic seconds. With `keep_text`, nothing is blanked. `step` is called before each request.
     """
     taken = Capture()
@@ -204,7 +209,7 @@ def _numeric_spans(driver: Driver | None) -> Iterator[Span]:
 
 
 def _vendor_and_model(driver: Driver | None) -> tuple[str, str]:
-    """Return vendor and model; "unknown" for each that the driver does not know."""
+    """Return vendor and model. Each is "unknown" if the driver does not know it."""
     if isinstance(driver, RegisterDriver):
         return driver.profile.manufacturer, ", ".join(driver.profile.models)
     if isinstance(driver, SunSpec):

@@ -19,7 +19,7 @@ def messages_of(push: PushConfig, nodes: Sequence[Node]) -> int:
 
 
 def why_too_slow(push: PushConfig, nodes: Sequence[Node], round_trip_s: float) -> str:
-    """Return a sentence if the messages of a push take longer than the push interval; else an empty text."""
+    """Return a sentence if the delivery of a push takes longer than the push interval; else an empty text."""
     messages = messages_of(push, nodes)
     side_by_side = min(messages, push.connections)
     if messages * round_trip_s <= push.interval_s * side_by_side:

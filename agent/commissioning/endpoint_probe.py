@@ -1,7 +1,4 @@
-"""Connects to the endpoint like a push, with proxy and TLS handshake. The endpoint gets no request.
-
-`check --online` uses this module.
-"""
+"""Connects to an endpoint for `check --online`, like a push: with proxy and TLS handshake, but without a request."""
 
 from __future__ import annotations
 
@@ -43,8 +40,8 @@ class ProbeResult:
     """Seconds until the connection was ready, with proxy and TLS handshake; None if `ok` is false."""
     warning: str = ""
     round_trip_s: float | None = None
-    """Seconds of one round trip on the network to the endpoint; None if `ok` is false. For an http URL and a proxy, it
-    is the round trip to the proxy."""
+    """Seconds of one round trip on the network to the endpoint; None if `ok` is false. With an http URL and a proxy,
+    this is the round trip to the proxy."""
 
 
 class _ProxyError(Exception):
@@ -52,7 +49,7 @@ class _ProxyError(Exception):
 
 
 async def probe(config: PushConfig, now: float) -> ProbeResult:
-    """Connect to [push] url, with the TLS handshake for https. `now` in Unix seconds is used to check certificates."""
+    """Connect to the URL of the endpoint. `now`, in Unix seconds, is compared with the dates of certificates."""
     loop = asyncio.get_running_loop()
     started = loop.time()
     try:
@@ -75,7 +72,7 @@ async def probe(config: PushConfig, now: float) -> ProbeResult:
         return ProbeResult(
             False, f"no connection to {_first_hop_in_words(config)}: {reason}" if kind in ("broken", "dns") else reason
         )
-    if urlsplit(config.url).scheme != "https":  # if the connection has TLS, this is the TLS of the proxy
+    if urlsplit(config.url).scheme != "https":  # TLS on this connection ends at the proxy
         if not config.proxy_url and await _speaks_tls(*_first_hop(config)):
             return ProbeResult(
                 False, f"{_first_hop_in_words(config)} speaks TLS: write https instead of http in push.url"
@@ -89,7 +86,7 @@ async def probe(config: PushConfig, now: float) -> ProbeResult:
 
 
 async def _speaks_tls(host: str, port: int) -> bool:
-    """Whether a TLS handshake succeeds. The certificate does not matter."""
+    """Whether a TLS handshake succeeds. Every certificate is accepted."""
     context = client_context(None, None, None)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
@@ -112,7 +109,6 @@ def _port(url: SplitResult) -> int:
 
 
 def _first_hop_in_words(config: PushConfig) -> str:
-    """Return the host and port of the first connection as text."""
     host, port = _first_hop(config)
     return host_and_port(host, port) + (", the proxy" if config.proxy_url else "")
 
@@ -121,8 +117,11 @@ def _first_hop_in_words(config: PushConfig) -> str:
 async def _connected(config: PushConfig) -> AsyncIterator[tuple[asyncio.StreamWriter, str, float | None]]:
     """Open a connection to the endpoint.
 
-    Yields the writer of the connection, a text that names the proxy (empty if there is none), and the seconds of one
-    round trip, measured by the last TLS handshake (None without TLS).
+    Yield three values:
+
+    - the writer of the connection
+    - a text that names the proxy; empty without a proxy
+    - the seconds of one round trip, measured by the last TLS handshake; None without TLS
     """
     url = urlsplit(config.url)
     host = url.hostname or ""
@@ -156,13 +155,13 @@ async def _handshake(writer: asyncio.StreamWriter, context: ssl.SSLContext, host
 
 
 def _round_trip_s(writer: asyncio.StreamWriter) -> float:
-    """Return the seconds of the round trip that the kernel measured when it connected."""
+    """Return the seconds of one round trip, as the kernel measured them on this connection."""
     information = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT_AT + 4)
     return float(int.from_bytes(information[_RTT_AT:], sys.byteorder) / 1e6)
 
 
 def _authorization(proxy: SplitResult) -> str:
-    """Return the header for user and password of the proxy's URL; empty without a user."""
+    """Return the header line with the user and password of the proxy's URL; empty without a user."""
     if proxy.username is None:
         return ""
     pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"

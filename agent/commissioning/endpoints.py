@@ -13,7 +13,7 @@ _ALL = "all devices"
 
 
 def endpoints_in_words(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
-    """Yield one line if the only endpoint has no name. Otherwise yield a line for the site, and one per endpoint."""
+    """Yield one line if the only endpoint has no name. Otherwise yield a line for the site and one per endpoint."""
     if _has_default_only(config):
         (push,) = config.push
         levels, chosen = " and ".join(push.levels), _nodes(push, nodes)
@@ -71,7 +71,7 @@ def selection_doubts(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
 
 
 def _lost_meters(whose: str, nodes: Sequence[Node], chosen: Sequence[Node]) -> Iterator[str]:
-    """Yield a warning for each type whose total is empty, or includes nodes behind a meter that is not chosen."""
+    """Warn of each type whose total is empty, or includes nodes behind a meter, because a node is not chosen."""
     ids = {node.node_id for node in chosen}
     counted_here = counted_in(nodes, ids)
     for type_ in NodeType:
