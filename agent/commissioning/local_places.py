@@ -1,4 +1,4 @@
-"""Finds where a scan can find devices: the networks and the serial ports of this machine."""
+"""Finds what a scan can search: the networks and the serial ports of this machine."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _SERIAL = ("ttyUSB*", "ttyACM*")
 
 
 def places(routes: Path = _ROUTES, devices: Path = Path("/dev")) -> list[str]:
-    """Return the networks and serial ports to propose for a scan."""
+    """Return the targets to propose for a scan: networks, such as 192.168.1.0/24, then serial ports."""
     ports = sorted(str(path) for pattern in _SERIAL for path in devices.glob(pattern))
     return [*list(dict.fromkeys(_networks(routes)))[:_MOST_NETWORKS], *ports]
 
 
 def _networks(routes: Path) -> Iterator[str]:
-    """Yield the networks that are connected directly, such as 192.168.1.0/24.
+    """Yield the IPv4 networks that are connected directly.
 
     Virtual networks, networks larger than /22 and networks smaller than /30 are omitted.
     """

@@ -1,7 +1,7 @@
 """Writes files atomically: a file has its old or its new content, even after Ctrl-C or a power cut.
 
-The text is written to a temporary file in the same directory. `create` then links the temporary
-file to `path` (or renames it, if the file system has no hard links), and `replace` renames the temporary file.
+The text is written to a temporary file in the same directory. Then `create` links this file to `path`, and `replace`
+renames it. `create` renames it too if the file system has no hard links.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def create(path: Path, text: str, access: Access) -> None:
 
 
 def replace(path: Path, before: str, text: str, access: Access | None = None) -> None:
-    """Replace the content `before` of a file by `text`. Without `access`, mode and owner do not change.
+    """Replace the content `before` of a file with `text`. Without `access`, mode and owner do not change.
 
     Raises FileExistsError if the file does not have the content `before`, and OSError if it cannot be replaced.
     """
@@ -52,10 +52,9 @@ def replace(path: Path, before: str, text: str, access: Access | None = None) ->
 
 @contextlib.contextmanager
 def _temporary(path: Path, text: str, access: Access) -> Iterator[Path]:
-    """Yield a temporary file with this text, synced to the disk. When the `with` block ends, sync its directory too, if
-    that is possible: some file systems cannot.
+    """Yield a temporary file with this text, synced to the disk. After the `with` block, sync its directory.
 
-    At the end, and after an error, the file is removed if it still has its temporary name.
+    Some file systems cannot sync a directory, so this error is ignored. The temporary name is always removed.
     """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
@@ -68,7 +67,7 @@ def _temporary(path: Path, text: str, access: Access) -> Iterator[Path]:
                 _set_access(descriptor, access)
             os.fsync(descriptor)
         yield temporary
-        with contextlib.suppress(OSError):  # the file has its new content already, so this is no failure of the caller
+        with contextlib.suppress(OSError):  # the file has its new content already, so the caller has not failed
             _sync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from drivers.modbus import LinkSettings
 from drivers.model import NodeType
 
 _ANY_DEVICE = {"node_id": " ", "type": "grid", "driver": "sunspec", "host": "127.0.0.1"}
-"""A placeholder, because `parse` requires at least one device. The node id of the placeholder is replaced."""
+"""A placeholder, because `parse` requires at least one device. Each use sets a node id."""
 _EXAMPLE_BESIDE = "config.example.toml"
 """The install script puts the example of its release into this file, in the directory of the configuration."""
 
@@ -225,11 +225,11 @@ def write(config: Path, text: str, token_file: Path, token: str | None) -> None:
     """Write a new configuration, and its token unless `token` is None. Raises OSError.
 
     Raises FileExistsError if `config` is neither empty nor the unchanged example, or if a token is to be written and
-    the token file is not empty. If the configuration cannot be written, the token file is again as it was: it is
-    deleted or empty.
+    the token file is not empty. If the configuration cannot be written, a token file that existed is made empty again,
+    and a new one is deleted.
     """
     reader, root = service(), os.geteuid() == 0
-    empty = token_file.exists()
+    existed = token_file.exists()
     if token is not None:
         _write_file(token_file, f"{token}\n", "", token_access(config, reader, root=root))
     try:
@@ -238,7 +238,7 @@ def write(config: Path, text: str, token_file: Path, token: str | None) -> None:
         _write_file(config, text, expected, access(config, reader, root=root))
     except BaseException:
         if token is not None and not (config.exists() and config.read_text(encoding="utf-8") == text):
-            if empty:
+            if existed:
                 token_file.write_text("", encoding="utf-8")
             else:
                 token_file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Progress on the terminal, on standard error. Without a terminal, nothing is shown."""
+"""Shows progress on standard error, if this is a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agent.runtime import printable, terminal_columns
 
 @contextmanager
 def counter(what: str) -> Iterator[Callable[[], None]]:
-    """Yield a function that counts one more of `what`."""
+    """Yield a function. Each call adds one to the number that is shown before `what`."""
     if not sys.stderr.isatty():
         yield lambda: None
         return
@@ -28,7 +28,7 @@ def counter(what: str) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def steps(total: int) -> Iterator[Callable[[str], None]]:
-    """Yield a function to call at the end of each of `total` steps, with the name of the step."""
+    """Yield a function. Call it at the end of each of `total` steps, with the name of the step."""
     if not sys.stderr.isatty() or not total:
         yield lambda _: None
         return

@@ -32,7 +32,7 @@ class Names:
         self._taken = set(taken)
 
     def new(self, type_: NodeType) -> str:
-        """Return the next free name of a type, such as pv-2."""
+        """Reserve and return the first free name of a type, such as pv-2."""
         number = 1
         while (name := f"{_NAMES[type_]}-{number}") in self._taken:
             number += 1
@@ -40,15 +40,12 @@ class Names:
         return name
 
     def free(self, name: str) -> bool:
-        """Whether no node has this name."""
         return name not in self._taken
 
     def take(self, name: str) -> None:
-        """Reserve a name."""
         self._taken.add(name)
 
     def release(self, name: str) -> None:
-        """Make a name free again."""
         self._taken.discard(name)
 
 
@@ -63,7 +60,7 @@ class Proposal:
     """Node type → name of the node. A hybrid can have several nodes; other devices have one."""
     enabled: bool = True
     grid_omitted: bool = False
-    """Whether the grid meter of this hybrid is not used, because another device measures the grid."""
+    """True if the grid meter of this hybrid is not used, because another device measures the grid."""
     number: int = 1
     """The number of the device at its unit id, from 1. Only further meters (`Match.further`) have a number above 1."""
     nominal_power_W: float | None = None
@@ -163,13 +160,13 @@ def settle_grid(proposals: Sequence[Proposal], names: Names) -> None:
 
 
 def note_with_address(place: SearchLocation) -> str:
-    """Return the note of a place, with the address of the place before it, unless the note contains the address."""
+    """Return the note of a place. The address of the place is put before it if the note does not contain it."""
     address = place.link.address
     return place.note if address in place.note else f"{address}: {place.note}"
 
 
 def scan_notes(places: Iterable[SearchLocation], configured: Collection[str]) -> Iterator[str]:
-    """Yield the notes of the scan, and which units are not proposed because they are configured already.
+    """Yield the notes of the scan, and the units that are not proposed because they are configured already.
 
     `configured` has the addresses of units, such as "192.168.1.20:502 unit 1".
     """
@@ -189,14 +186,15 @@ def _addresses(place: SearchLocation, unit: FoundUnit) -> set[str]:
 
 
 def _is_configured(place: SearchLocation, configured: Collection[str]) -> bool:
-    """Whether the device responds to every unit id, and is configured with one of them."""
+    """Whether the device responds to every unit id and is configured with one of them."""
     return place.any_unit and any(link_address(each) == place.link.address for each in configured)
 
 
 def without_configured(places: Iterable[SearchLocation], configured: Collection[str]) -> list[SearchLocation]:
     """Return the places without the units that are configured already.
 
-    A place is omitted if all its units are configured. A place where no unit responds is omitted if it has no note.
+    A place is omitted if all its units are configured. If its device responds to every unit id, one configured unit id
+    is enough. A place where no unit responds is omitted if it has no note.
 
     `configured` has the addresses of units, such as "192.168.1.20:502 unit 1".
     """
@@ -211,7 +209,7 @@ def without_configured(places: Iterable[SearchLocation], configured: Collection[
 
 
 def _grid_unit(places: Sequence[SearchLocation]) -> FoundUnit | None:
-    """Return the unit that measures the grid: the first hybrid with a grid meter, else the first meter, else None.
+    """Return the unit that becomes the grid meter: the first hybrid with a grid meter, else the first meter, else None.
 
     A unit that may be the same device as another unit is not chosen.
     """

@@ -34,9 +34,9 @@ from drivers.scan import (
 
 Request = tuple[Targets, ScanSettings]
 _MOST_REASONS = 4
-"""If more ports than this could not be opened, `closed_reasons` returns one general line."""
+"""`closed_reasons` names at most this many ports."""
 _HOST_TRANSPORTS = [name for name, kind in TRANSPORTS.items() if kind.medium == "tcp"]
-"""The transports over which hosts can be scanned: those over TCP without TLS.
+"""The transports over which hosts can be scanned: TCP without TLS.
 
 A TCP connection shows that a host exists, even if no unit responds. UDP has no connection."""
 
@@ -51,7 +51,7 @@ def request(
     transport: str,
     profiles: Sequence[Profile],
 ) -> Request:
-    """Return the targets and the settings that the options mean. Raises TargetError."""
+    """Convert the options into targets and settings. Raises TargetError."""
     if not 0 < timeout_s <= 60:
         raise TargetError(f"--timeout: must be seconds up to 60 (found {timeout_s:g})")
     settings = ScanSettings(
@@ -108,7 +108,7 @@ def scan(targets: Targets, settings: ScanSettings, profiles: Sequence[Profile]) 
 
 
 def asked_units(targets: Targets, settings: ScanSettings) -> str:
-    """Return comments with the unit ids that the scan asked and those that it did not. Empty if --units was given."""
+    """Return comments: the unit ids that the scan tried, and those that it did not. Empty if --units was given."""
     if settings.units is not None:
         return ""
     last = MAX_UNIT_ID if targets.hosts else LAST_SERIAL_UNIT_ID
@@ -138,9 +138,9 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def closed_reasons(scanner: Scanner) -> list[str]:
-    """Return why nothing was found: one line for each port of a host that could not be opened, or one general line.
+    """Return why nothing was found: one line for each port of a host that could not be opened.
 
-    The line is general if every port could be opened, or if more than `_MOST_REASONS` could not.
+    If no port or more than `_MOST_REASONS` ports failed to open, return one general line.
     """
     closed = scanner.closed
     return closed if 0 < len(closed) <= _MOST_REASONS else ["no device found"]
