@@ -18,7 +18,7 @@ from agent.storage import UnusableFileError
 T = TypeVar("T")
 
 _CHUNK = 256
-"""Messages that are deleted in one transaction."""
+"""Most messages that are deleted in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +60,14 @@ class CommandError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The content of the queue.
-
-    `waiting` counts all messages that are not dead letters. Of these, `undated` messages have no time yet, because the
-    clock is not set. `oldest` is the Unix second of the oldest waiting message with a time; None if there is none.
-    """
+    """The content of the queue."""
 
     waiting: int
+    """The number of messages that are not dead letters."""
     undated: int
+    """How many of the waiting messages are undated."""
     oldest: float | None
+    """The date of the oldest waiting message that is dated, in Unix seconds; None if there is none."""
     dead_letters: tuple[Record, ...]
 
 
@@ -83,7 +82,7 @@ def contents(path: Path) -> Contents:
 
 
 def retry(path: Path, ids: Sequence[str]) -> int:
-    """Put dead letters back into the queue; without ids, all of them. Return how many. Raises CommandError."""
+    """Let dead letters wait for delivery again; without `ids`, all of them. Return how many. Raises CommandError."""
 
     def revive(store: Store) -> int:
         chosen = _with_ids(list(store.parked()), ids)
@@ -97,8 +96,8 @@ def retry(path: Path, ids: Sequence[str]) -> int:
 def drop(queue: Queue, ids: Sequence[str], *, waiting: bool) -> int:
     """Delete dead letters. With `waiting`, delete the waiting messages instead, including the undated ones.
 
-    Return how many were deleted. `ids` are the messages to delete; empty means all of them. If the queue of a removed
-    endpoint is then empty, its files are deleted. Raises CommandError.
+    If `ids` is empty, all of them are deleted. Return how many were deleted. If the queue of a removed endpoint is then
+    empty, its files are deleted. Raises CommandError.
     """
 
     def delete(store: Store) -> int:
@@ -114,7 +113,7 @@ def drop(queue: Queue, ids: Sequence[str], *, waiting: bool) -> int:
 
 
 def as_json(found: Contents) -> dict[str, Any]:
-    """Return the content for JSON, with uncompressed bodies as text."""
+    """Return the content as values for JSON. Bodies are uncompressed text."""
     return {
         "waiting": found.waiting,
         "undated": found.undated,

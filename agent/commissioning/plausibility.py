@@ -32,13 +32,13 @@ _RANGES: dict[Quantity, Range] = WIDEST | {
 _OTHER_RANGE = (-1e13, 1e13)
 """The range of every quantity that is not in `_RANGES`."""
 _MAY_BE_ZERO = frozenset({Quantity.VOLTAGE, Quantity.FREQUENCY})
-"""Quantities that are 0 if a phase is not connected or the device sleeps."""
+"""0 is outside the range of these quantities, but possible: a phase is not connected, or the device sleeps."""
 
 _MIN_VALUES = 4
-"""If a device has fewer numbers than this, all of them can be 0 because it is idle."""
+"""A device with fewer numbers than this gets no hint if all are 0, because it may be idle."""
 
 _TINY = 1e-6
-"""A number that is closer to 0 than this, but not 0, is impossible. A wrong word order gives such numbers."""
+"""A number closer to 0 than this is impossible, except 0 itself. A wrong word order gives such numbers."""
 
 _STANDBY_W = 100.0
 """The sign of a power that is smaller than this is not checked: the device may be idle and consume a little."""
@@ -47,9 +47,9 @@ _ENOUGH_VA = 500.0
 _LEAST_RATIO_UP, _LEAST_RATIO_DOWN, _MOST_RATIO = 2, 5, 1000
 """The factors between power and voltage times current that a CT ratio can explain.
 
-The factor is at least `_LEAST_RATIO_UP` if the power is larger than voltage times current, at least `_LEAST_RATIO_DOWN`
-if the power is smaller, and at most `_MOST_RATIO`. `_LEAST_RATIO_DOWN` is larger than `_LEAST_RATIO_UP`, because the
-power factor alone can make the power 1/2 or 1/3 of voltage times current.
+- `_LEAST_RATIO_UP` to `_MOST_RATIO` if the power is larger than voltage times current.
+- `_LEAST_RATIO_DOWN` to `_MOST_RATIO` if the power is smaller. A smaller factor can be the power factor, if the device
+  does not report it.
 """
 
 
@@ -65,7 +65,7 @@ def possible(reading: Reading) -> bool:
 
 
 def hints(node: Node, readings: Iterable[Reading]) -> Iterator[str]:
-    """Return hints about the readings of a node. The readings have the sign of the node's type."""
+    """Yield hints about the readings of a node. The readings have the sign of the node's type."""
     values: dict[tuple[Quantity, Phase | None], float] = {}
     for reading in readings:
         if not possible(reading):
@@ -90,9 +90,13 @@ def empty_hint(readings: Sequence[Reading]) -> str | None:
 
 
 def word_order_hint(before: Sequence[Reading], after: Sequence[Reading], order: str) -> str | None:
-    """Return a hint if values of `before` are impossible, but all values of `after` are possible and not all are 0.
+    """Return a hint if `order` seems to be the correct word order; else None.
 
-    `after` are the same readings in the word order `order`. None without a hint.
+    `after` are the readings of `before` in this word order. The hint needs all of these:
+
+    - `before` has an impossible value.
+    - All values of `after` are possible.
+    - A value of `after` is not 0.
     """
     wrong = [reading for reading in before if not possible(reading)]
     if not wrong or not all(map(possible, after)) or not any(reading.value for reading in after):
@@ -118,8 +122,11 @@ def _sign(node: Node, values: Values) -> Iterator[str]:
 def _reversed(values: Values) -> Iterator[str]:
     """Yield a hint if the power of a phase and its voltage times current have opposite signs.
 
-    A negative current with a positive power shows this. The power factors show this if power and power factor have the
-    same sign on some phases and opposite signs on other phases. The hint then names the smaller group of these phases.
+    Either of these shows it:
+
+    - The current of the phase is negative, and its power is positive.
+    - Power and power factor have the same sign on some phases and opposite signs on others. The hint names the smaller
+      group of phases.
     """
     opposed = []
     along: list[Phase] = []
@@ -147,7 +154,7 @@ def _reversed(values: Values) -> Iterator[str]:
 def _ratio(values: Values) -> Iterator[str]:
     """Compare the power with voltage times current. Yield a hint if one is about an integer multiple of the other.
 
-    Then the CT ratio is probably missing in one of them, or applied twice.
+    The CT ratio is then probably missing in one of them, or applied twice.
     """
     by_phase = [pair for phase in Phase if (pair := _pair(values, phase)) is not None]
     pairs = by_phase or [pair for pair in (_pair(values, None),) if pair is not None]
@@ -196,7 +203,7 @@ _BIDIRECTIONAL = (NodeType.GRID, NodeType.STORAGE)
 def imbalance(powers: Mapping[NodeType, float]) -> str | None:
     """Return a hint if batteries, loads and export take more power than grid, solar and batteries supply.
 
-    None if the difference is within the tolerance, if `powers` does not have the grid, or if it has only the grid.
+    None if the difference is within the tolerance. Also None if `powers` has no grid, or only the grid.
     `powers`: in W by type, with the signs of the contract.
     """
     if NodeType.GRID not in powers or len(powers) < 2:

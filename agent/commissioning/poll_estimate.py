@@ -1,4 +1,4 @@
-"""Estimates whether the links can hold the poll intervals of their devices. Pure."""
+"""Estimates whether each link is fast enough for the poll intervals of its devices. Pure."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from drivers.modbus import Link, LinkSettings
 from drivers.profile import RegisterDriver
 
 GATEWAY_S = 0.02
-"""Minimum time of one request to a unit behind a gateway. The serial line behind the gateway may be slower."""
+"""The assumed time of one request over the network. If a gateway has a slow serial line, a request takes longer."""
 SERIAL_ANSWER_S = 0.01
 """The assumed time from a request to the reply of a device on a serial line."""
 _BITS_PER_BYTE = 11
-"""A byte on the line, with start bit, parity bit and stop bit."""
+"""8 data bits, start bit, parity bit and stop bit."""
 _REQUEST_BYTES = 8
 _REPLY_BYTES = 5
-"""An RTU reply without its registers."""
+"""The bytes of an RTU reply without its registers."""
 _UNKNOWN_REQUESTS = 3
 """The assumed number of requests for a device whose registers are known only after its first poll."""
 
 
 def estimates(connection: Connection) -> dict[Device, float]:
-    """Return the seconds that a poll of each device takes.
+    """Return the estimated seconds of one poll of each device.
 
-    Empty if the link is not a Modbus link. Also empty for a link over the network with only one device, because the
-    speed of this device is not known.
+    Empty if the link is not a Modbus link. Also empty if the only device of the link is on the network: its speed is
+    not known.
     """
     link = connection.link
     if not isinstance(link, Link) or (not link.settings.serial and len(connection.devices) == 1):
@@ -47,10 +47,10 @@ def _estimate(device: Device, link: LinkSettings) -> float:
 def slow_links(
     connections: Sequence[Connection], deadline_s: float = inf, measured_s: Mapping[Device, float] | None = None
 ) -> Iterator[str]:
-    """Yield one sentence for each link that cannot hold the poll intervals of its devices, or the deadline of a push.
+    """Yield one sentence for each link that is too slow for the poll intervals of its devices or for `deadline_s`.
 
-    `deadline_s` is the shortest deadline of the endpoints. `measured_s` has the seconds of one poll, for each device
-    that was polled. If `measured_s` is None, the seconds are estimated from the settings of the link.
+    `deadline_s` is the shortest deadline of the endpoints. `measured_s` has the seconds of one poll of each device that
+    was polled. If `measured_s` is None, the seconds are estimated.
     """
     for connection in connections:
         poll_s, how = estimates(connection), "estimated; check --online measures it"

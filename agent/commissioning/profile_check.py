@@ -1,4 +1,4 @@
-"""`drivers check`: summarises a profile, names missing quantities, and shows the values that it reads from a dump."""
+"""`drivers check`: describes a profile, names missing quantities, and shows the values that it reads from a dump."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from drivers.errors import DriverError
 from drivers.model import Kind, NodeType, Quality, Quantity, Reading
 from drivers.profile import Point, Profile, RegisterDriver
 
-# The quantities that a device of each kind needs for the fields of its node. A hybrid needs those of each of its nodes.
+# Kind of a device → the quantities that the fields of its node need. A hybrid needs those of each node type.
 _WANTED: Mapping[Kind | NodeType, tuple[Quantity, ...]] = {
     Kind.METER: (Quantity.ACTIVE_POWER, Quantity.IMPORTED_ENERGY),
     Kind.INVERTER: (Quantity.ACTIVE_POWER, Quantity.PRODUCED_ENERGY),
@@ -29,7 +29,7 @@ _WANTED: Mapping[Kind | NodeType, tuple[Quantity, ...]] = {
 
 
 def summary(profile: Profile) -> str:
-    """Return as text the number of points and of requests of one poll, or the Python driver that the profile names."""
+    """Return the numbers of points and of requests per poll as text, or the Python driver that the profile names."""
     if profile.driver is not None:
         return f"read by driver {profile.driver}"
     blocks = RegisterDriver(profile, ReadOptions()).blocks
@@ -37,7 +37,7 @@ def summary(profile: Profile) -> str:
 
 
 def advice(profile: Profile) -> Iterator[str]:
-    """Yield advice: a line for each quantity of `_WANTED` that the profile lacks, and a line if it lacks [identify]."""
+    """Yield a line for each quantity of `_WANTED` that the profile lacks, and a line if it has no [identify]."""
     for kind_or_node in () if profile.driver else sorted(profile.nodes) or (profile.kind,):
         points = [point for point in profile.points if point.node in (None, kind_or_node)]
         for quantity in _WANTED.get(kind_or_node, ()):
@@ -53,7 +53,7 @@ def _gives(point: Point, quantity: Quantity) -> bool:
     )
 
 
-# Quantity → the wanted quantity that it replaces: the agent can calculate the fields of the node from either.
+# Quantity → the quantity of `_WANTED` that it replaces. The agent can calculate the fields from either.
 _SUBSTITUTES = {
     Quantity.TODAY_IMPORTED_ENERGY: Quantity.IMPORTED_ENERGY,
     Quantity.TODAY_PRODUCED_ENERGY: Quantity.PRODUCED_ENERGY,
@@ -64,7 +64,7 @@ _SUBSTITUTES = {
 def show(profile: Profile, dump: Dump) -> str | None:
     """Print the values that the profile reads from the dump.
 
-    Return a line if there are doubtful values, or if the profile reads nothing; otherwise None.
+    Return a line if values are in doubt, or if the profile cannot read the dump; otherwise None.
     """
     try:
         scan = asyncio.run(driver_of(profile, ReadOptions()).poll(dump, lambda: 0.0))
