@@ -37,7 +37,7 @@ async def push_each(
 ) -> AsyncIterator[PushResult]:
     """Send each message once and yield its result. Stop at the first message that is not delivered.
 
-    If the clock is not set and `wait_for_clock_s` is not 0, nothing is sent. The only result then gives this reason.
+    If the clock is not set and `wait_for_clock_s` is not 0, nothing is sent. The only result says why.
     """
     if config.wait_for_clock_s and not plausible(clock.time()):
         now = datetime.fromtimestamp(clock.time(), UTC).isoformat(timespec="seconds")
@@ -63,7 +63,7 @@ def _route(config: PushConfig) -> str:
 
 
 def in_words(outcome: Outcome, url: str, size: int, took_s: float) -> str:
-    """Return the result as one line; `size` is in bytes."""
+    """Return the outcome as one line. `size` is the size of the body in bytes."""
     if isinstance(outcome, Delivered):
         doubt = f"; {_PAGE}" if outcome.page else ""
         return f"delivered: HTTP {outcome.status} from {url}, {size} bytes in {took_s:.2f} s{doubt}"

@@ -1,4 +1,4 @@
-"""Finds out whether a file at a path still exists after a restart of the machine."""
+"""Finds out whether a restart of the machine keeps the file at a path."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from pathlib import Path
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _IN_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs"})
-"""Types of file systems whose files are deleted by a restart of the machine."""
+"""Types of file systems in memory. A restart of the machine deletes their files."""
 _OF_THE_KERNEL = frozenset(
     {
         *("proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "pstore", "bpf"),
         *("devpts", "mqueue", "hugetlbfs", "efivarfs", "binfmt_misc", "fusectl", "nsfs"),
     }
 )
-"""Types of file systems in which a program cannot store files."""
+"""Types of file systems that cannot store files of a program."""
 
 
 def why_not_kept(path: Path, mounts: str | None = None) -> str | None:
     """Return why a file at `path` is deleted by a restart or cannot exist; None if it is kept, or if this is not known.
 
-    Symbolic links are followed. `mounts` is a text in the format of /proc/self/mountinfo; None: this file is read.
+    Symbolic links are followed. `mounts` is the content of /proc/self/mountinfo. If it is None, the file is read.
     """
     try:
-        # If systemd mounts the file system at the first access, this access mounts it. The list of mounts then has it.
+        # Some file systems are mounted at the first access. `resolve` is such an access, so the list then has them.
         place = path.resolve()
         if mounts is None:
             mounts = _MOUNTS.read_text(errors="surrogateescape")
@@ -37,7 +37,7 @@ def why_not_kept(path: Path, mounts: str | None = None) -> str | None:
 
 
 def _mount(place: Path, mounts: str) -> tuple[Path, str]:
-    """Return the mount point of the file system that holds `place`, and its type; the type is empty if not known."""
+    """Return the mount point and the type of the file system that holds `place`. The type is empty if not known."""
     found, type_ = Path("/"), ""
     for line in mounts.splitlines():
         # Field 5 of the line is the mount point. The first field after " - " is the type of the file system.

@@ -1,4 +1,4 @@
-"""The files of a release that are not Python, such as the systemd unit, the example, the schemas, the alert rules."""
+"""The files of a release that are not Python: systemd units, example, schemas, alert rules and others."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def example() -> str:
 
 
 def write(directory: Path) -> list[Path]:
-    """Copy the files into `directory`, which is created. Returns their paths, sorted.
+    """Copy the files into `directory`, which is created if it does not exist. Return their paths, sorted.
 
-    Raises FileExistsError with the path if one of them exists; nothing is written then. Raises OSError.
+    Raises FileExistsError with the path if one of the files exists; nothing is written then. Raises OSError.
     """
     targets = [directory / name for name in _PLACES]
     for target in targets:

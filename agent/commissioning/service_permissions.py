@@ -31,7 +31,7 @@ class ServiceUser:
     """The main group of the user."""
 
     def may_access(self, path: Path, bit: int) -> bool:
-        """Whether the mode of `path` allows access; also true if the mode cannot be read.
+        """Whether the mode of `path` allows access. True if the mode cannot be read.
 
         `bit`: 4 to read a file, 1 to enter a directory.
         """
@@ -61,10 +61,10 @@ def service() -> ServiceUser | None:
 def unreadable_files(config: Config, file: Path, reader: ServiceUser) -> Iterator[str]:
     """Yield a sentence for each file that the service needs and cannot read.
 
-    Yield another sentence if the path of the queue is outside the directory that the service can write to.
-
     The files are the configuration `file`, the files that it names, and the site's own profiles. The token files of
     endpoints are not checked, because systemd gives the service a copy of each.
+
+    Yield another sentence if the queue is outside the directory that the service can write to.
     """
     for path in dict.fromkeys((file, *_files(config))):
         if any(path.is_relative_to(place) for place in _HIDDEN):
@@ -78,8 +78,8 @@ def unreadable_files(config: Config, file: Path, reader: ServiceUser) -> Iterato
 def missing_credentials(folder: Path = _DROP_INS) -> Iterator[str]:
     """Yield a sentence for each credential whose file does not exist.
 
-    The credentials are those of the LoadCredential= lines in the drop-ins of the unit. If the same drop-in also has a
-    SetCredential= with that name, no file is needed.
+    Only the LoadCredential= lines in the drop-ins of the unit are checked. The file is not necessary if the same
+    drop-in has a SetCredential= with that name.
     """
     for drop_in in sorted(folder.glob("*.conf")):
         try:

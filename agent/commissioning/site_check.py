@@ -22,7 +22,7 @@ from drivers.scan import Identifier
 
 @dataclass(slots=True)
 class SiteResult:
-    """The results of all devices, the endpoints and the clock."""
+    """The results for the devices, the endpoints and the clock."""
 
     devices: list[DeviceResult]
     endpoints: dict[str, ProbeResult]
@@ -87,10 +87,10 @@ def _clock(now: float) -> str:
 
 
 def _powers(devices: list[DeviceResult]) -> tuple[dict[NodeType, float], tuple[str, ...]]:
-    """Return the sum of each type in W, and the nodes whose power is unknown.
+    """Return the power of each type in W, and the nodes whose power is unknown.
 
-    Relays are omitted, because they measure no power. If the device of a node does not answer, or answers without a
-    power, the node counts 0 W unless its `when_offline` is `missing`.
+    Relays are omitted, because they measure no power. So are nodes that are not in the total. A node without a power
+    counts 0 W. If its `when_offline` is `missing`, its power is unknown instead.
     """
     found = {
         node.node_id: reading.value

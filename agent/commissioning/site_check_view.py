@@ -18,7 +18,7 @@ from drivers.model import NodeType
 
 
 def show(result: SiteResult) -> None:
-    """Print tables of devices and values, then lines: the hints, the clock, and each endpoint that was reached."""
+    """Print tables of devices and values, then hints, the clock and the endpoints that were reached."""
     table("Devices", ("device", "driver", "address", "state", "request"), map(_device_row, result.devices))
     rows = [row for each in result.devices for row in _value_rows(each)]
     table("Values", ("node", "quantity", "value", "unit", "age"), rows)
@@ -40,7 +40,7 @@ def show(result: SiteResult) -> None:
 def show_balance(result: SiteResult) -> None:
     """Print the power of each type, and the power that remains for the rest of the house.
 
-    If the power of a node is unknown, the names of such nodes are printed instead of the rest. Without a grid power,
+    If the power of some nodes is unknown, their names are printed instead of the rest. Without the power of the grid,
     the rest is not printed.
     """
     rows = [
@@ -92,7 +92,7 @@ def _value_rows(result: DeviceResult) -> Iterable[tuple[str, ...]]:
 
 
 def as_json(result: SiteResult) -> str:
-    """Return the results as JSON."""
+    """Return the results as JSON: of the site, of each endpoint, and of each device with its values."""
     return json.dumps(
         {
             "ok": result.ok,

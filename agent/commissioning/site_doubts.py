@@ -1,7 +1,4 @@
-"""Finds settings, mostly of devices, that are allowed but probably mistakes. No device is polled.
-
-Each finding is one sentence.
-"""
+"""Warnings about settings, mostly of devices, that are allowed but probably a mistake. No device is polled."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def warnings(config: Config, site: Site, file: Path, environ: Mapping[str, str]) -> Iterator[str]:
-    """Return all warnings of `check`; `file` is the file of the configuration."""
+    """Yield all warnings of `check`. `file` is the file of the configuration."""
     yield from site_doubts(config, site)
     yield from advice(config, file, environ)
     yield from slow_links(site.connections, config.shortest_deadline_s)
@@ -40,7 +37,7 @@ def site_doubts(config: Config, site: Site) -> Iterator[str]:
 
 
 def unread(devices: Sequence[Device]) -> Iterator[str]:
-    """Yield a sentence about each hybrid that has nodes which no enabled [[device]] table reads.
+    """Yield a sentence for each hybrid with nodes that no enabled [[device]] table reads.
 
     SunSpec devices are omitted, because their nodes are known only after a poll.
     """
@@ -55,14 +52,14 @@ def unread(devices: Sequence[Device]) -> Iterator[str]:
 
 
 def unread_nodes(types: Collection[NodeType]) -> Iterator[str]:
-    """Yield a sentence that says: the nodes of these types of a device are not polled. Nothing if `types` is empty."""
+    """Yield the sentence that nodes of these types of a device are not polled. Yield nothing if `types` is empty."""
     if types:
         names = " and ".join(each.value for each in NodeType if each in types)
         yield f"{names} of this device are not polled; add them to nodes to poll them"
 
 
 def _without_capacity(devices: Iterable[Device]) -> Iterator[str]:
-    """Warn of each battery that reports its charge, but whose capacity is neither reported nor configured.
+    """Warn of each battery that reports its charge but has no capacity, reported or configured.
 
     SunSpec devices are omitted, because what they report is known only after a poll.
     """
@@ -83,7 +80,7 @@ def _without_capacity(devices: Iterable[Device]) -> Iterator[str]:
 
 
 def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
-    """Warn of nodes with the same type, address and channel that are all in the total.
+    """Warn of several nodes in the total with the same type, address and channel.
 
     Relays are omitted, because a relay board has many outputs at one address.
     """
@@ -100,7 +97,7 @@ def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
 
 
 def _two_types(devices: Iterable[Device]) -> Iterator[str]:
-    """Warn of a meter from which nodes of different types are read."""
+    """Warn of each meter that is read for nodes of different types."""
     found: dict[tuple[str, str], list[str]] = {}
     for device in devices:
         for node in device.nodes:
@@ -112,7 +109,7 @@ def _two_types(devices: Iterable[Device]) -> Iterator[str]:
 
 
 def _unused_nominal_power(devices: Iterable[Device]) -> Iterator[str]:
-    """Warn of each node that has a nominal power although its device does not report whether it is on."""
+    """Warn of each node with a nominal power whose device reports neither whether it is on nor its operation mode."""
     for device in devices:
         points = device.driver.points if isinstance(device.driver, RegisterDriver) else ()
         if any(point.quantity in (Quantity.ON, Quantity.OPERATION_MODE) for point in points):

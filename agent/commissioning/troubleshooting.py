@@ -19,7 +19,7 @@ from drivers.errors import (
 )
 from drivers.protocol import USUAL_PORTS, link_address
 
-# Error → hint. Of a list, the first error that fits is used. `{scan}` becomes the scan command for the link.
+# Error → hint. The first entry that fits the error is used. `{scan}` becomes the scan command for the link.
 _NETWORK: tuple[tuple[type[Exception], str], ...] = (
     (SilentError, "is the unit id correct? `{scan} --units 1-247` finds the unit ids that answer"),
     (RtuFrameError, "the converter does not translate to Modbus TCP: set transport = rtu_over_tcp"),
@@ -48,7 +48,7 @@ _UNCONNECTED = {
 
 
 def remedy(error: Exception, address: str) -> str:
-    """Return a hint; empty if the error text is enough. `address` is the address of the device."""
+    """Return a hint; empty if there is none for this error. `address` is the address of the device."""
     place = link_address(address)
     if isinstance(error, ConnectError):
         hint = next((words for reason, words in _UNCONNECTED.items() if reason in str(error)), "")
@@ -77,7 +77,7 @@ def failure_line(name: str, address: str, error: Exception) -> str:
 
 
 def _target(place: str) -> str:
-    """Return the address of a link as the arguments of `scan`: a serial port, or a host and any unusual port."""
+    """Return the arguments of `scan` for a link: a serial port, or a host and its port if the port is unusual."""
     if place.startswith("/"):
         return place
     host, _, port = place.rpartition(":")
