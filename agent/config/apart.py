@@ -1,7 +1,7 @@
 """Reads the configuration in a process of its own, so that pydantic does not stay in the memory of the daemon.
 
-The process validates the file and returns the values as plain tables (`agent.config.tables`), or the mistakes. When
-the daemon starts, the process ends before the first poll. During a reload, the daemon polls while the process runs.
+The process validates the file. It returns the values as plain tables (`agent.config.tables`), or the mistakes. At a
+start, the daemon waits for the process before the first poll. During a reload, the daemon continues to poll.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class Loading:
         )
 
     def result(self) -> Config:
-        """Wait for the configuration and return it. Raises ConfigError if it has mistakes.
+        """Wait for the configuration and return it as plain tables, with the values and properties of a `Config`.
 
-        The result has the values and properties of a `Config`, but is a plain table. Raises RuntimeError if the process
-        failed. If an exception ended the process, the exception is on standard error.
+        Raises ConfigError if the configuration has mistakes. Raises RuntimeError if the process failed. An exception
+        that ended the process is on standard error.
         """
         with self._process:
             try:
@@ -71,8 +71,10 @@ def load_apart(path: Path, environ: Mapping[str, str] | None = None) -> Config:
 
 
 def answer(path: str) -> None:
-    """Write the configuration, or the list of its mistakes, to standard output. All other output of this process goes
-    to standard error."""
+    """Write the pickled configuration, or the list of its mistakes, to standard output.
+
+    All other output of this process goes to standard error.
+    """
     from agent.config.loader import load
 
     output = os.dup(1)
@@ -86,7 +88,7 @@ def answer(path: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return a copy of the value in which an object of the base class in `agent.config.tables` replaces each model."""
+    """Return a copy of the value. Each model in it becomes an object of its base class in `agent.config.tables`."""
     if isinstance(value, BaseTable):
         kind = next(each for each in type(value).__mro__ if each.__module__ == BaseTable.__module__)
         table: BaseTable = object.__new__(kind)

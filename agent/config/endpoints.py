@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def mistakes(pushes: Sequence[PushConfig], node_ids: Collection[str], enabled: Collection[str]) -> Iterator[str]:
     """Yield one line per mistake: key, rule, value.
 
-    `node_ids` are the ids of the nodes of all devices, `enabled` those of the nodes of enabled devices.
+    `node_ids` has the nodes of all devices. `enabled` has only the nodes of enabled devices.
     """
     yield from _names(pushes)
     for index, push in enumerate(pushes):
@@ -56,7 +56,7 @@ def _unknown(key: str, push: PushConfig, node_ids: Collection[str]) -> Iterator[
 
 
 def _same_id(key: str, push: PushConfig, node_ids: Collection[str]) -> Iterator[str]:
-    """Yield a line for two nodes that would have the same id in the messages of one endpoint."""
+    """Yield a line for each node that would have the same id as another node in the messages of the endpoint."""
     owner: dict[str, str] = {}
     for node_id in sorted(node_ids):
         if push.chooses(node_id):

@@ -25,13 +25,13 @@ from agent.domain import QUANTITIES
 PREFIX = "TELEMETRY_AGENT__"
 _DELIMITER = "__"
 ONE_OR_SEVERAL = "a list of tables, or a single table"
-"""This text in the annotation of a key means: its value is a list of tables, or a single table instead of the list."""
+"""Marks the annotation of a key whose value is a list of tables, or a single table instead of the list."""
 
 
 class EnvironmentSource(EnvSettingsSource):
-    """Returns the top-level tables that variables set or change. Each is the table of the file, merged with variables.
+    """Returns each top-level table that a variable sets or changes: the table of the file, merged with the variables.
 
-    The names of these variables begin with PREFIX, in upper or lower case.
+    The name of such a variable begins with PREFIX, in upper or lower case.
     """
 
     def __init__(self, settings_cls: type[BaseSettings], table: Mapping[str, Any], environ: Mapping[str, str]) -> None:
@@ -39,8 +39,8 @@ class EnvironmentSource(EnvSettingsSource):
         super().__init__(settings_cls, case_sensitive=True, env_prefix=PREFIX, env_nested_delimiter=_DELIMITER)
         self._table = table
         self._keys = _Names(table, environ, settings_cls).keys
-        # Variable → text. The names have the spelling of the models. A variable that sets a whole table comes before
-        # the variables of single keys, so that these override the table.
+        # Name of a variable → its text. The names are spelled like the keys of the models. A variable that sets a whole
+        # table comes first, so that variables of single keys override the table.
         self.env_vars = {PREFIX + _DELIMITER.join(steps): text for steps, (text, _) in self._keys.items()}
 
     def next_field(self, field: Any, key: str, case_sensitive: bool | None = None) -> FieldInfo | None:  # noqa: FBT001
@@ -66,13 +66,11 @@ class EnvironmentSource(EnvSettingsSource):
 
 
 class _Names:
-    """The keys that variables name. Raises ConfigError for a variable that names no key.
-
-    `keys` maps the path of a key to its text and its type annotation. A whole table comes before its single keys.
-    """
+    """The keys that variables name. Raises ConfigError for a variable that names no key."""
 
     def __init__(self, table: Mapping[str, Any], environ: Mapping[str, str], root: type[BaseModel]) -> None:
         self.keys: dict[tuple[str, ...], tuple[str, Any]] = {}
+        """Steps to a key → the text of its variable, and its type annotation. A table comes before its single keys."""
         self._table = table
         self._root = root
         for name in sorted(environ, key=lambda name: (name.count(_DELIMITER), name)):
@@ -100,8 +98,11 @@ class _Names:
     def _enter(self, name: str, place: Any, steps: tuple[str, ...], annotation: Any, shown: str) -> Any:
         """Return the table or list at `steps`: that of the file, merged with a variable that sets the whole table.
 
-        Raises ConfigError if the value at `steps` is not the table or list that the key needs, or if another variable
-        sets the whole list.
+        Raises ConfigError in these cases:
+
+        - The key needs a value instead of a table or a list.
+        - The key needs a table or a list, and the file or another variable has a different kind of value.
+        - Another variable sets the whole list.
         """
         container = _container(annotation)
         key = steps[-1]
@@ -121,7 +122,7 @@ class _Names:
 
 
 def variable_of(steps: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """Return the name of the variable that sets the key at `steps`, alone or in a whole table; None if none does."""
+    """Return the name of the variable that sets the key at `steps`, or a table with this key; None if none does."""
     names = {name.upper(): name for name in environ}
     for length in range(len(steps), 0, -1):
         name = names.get((PREFIX + _DELIMITER.join(steps[:length])).upper())

@@ -72,7 +72,7 @@ class ConfigError(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[object]) -> str:
-    """Return the end of an error text that suggests the known names closest to `name`. Empty if none is close."""
+    """Return the end of an error text: the known names that may be meant by `name`. Empty if there is none."""
     from difflib import get_close_matches  # the daemon needs it only for a mistake
 
     names = [str(key) for key in known]
@@ -91,17 +91,14 @@ def path_shown(path: Path) -> str:
 
 
 def name_devices(lines: Iterable[str], names: Sequence[str]) -> list[str]:
-    """Add the name of the device to each key such as `device[3].driver` in `lines`.
-
-    `names` are in the order of the file. Nothing is added for an empty name.
-    """
+    """Add the name of the device to each key such as `device[3].driver` in `lines`. See `name_items`."""
     return name_items(lines, "device", names)
 
 
 def name_items(lines: Iterable[str], key: str, names: Sequence[str]) -> list[str]:
-    """Add the name of the item to each key such as `key[3].other` in `lines`.
+    """Return `lines` with the name of the item after each key such as `push[3].url`, where `push` is the `key`.
 
-    `names` are in the order of the file. Nothing is added for an empty name.
+    `names` has the name of each item, in the order of the file. Nothing is added for an empty name.
     """
 
     def with_name(place: re.Match[str]) -> str:

@@ -1,7 +1,6 @@
 """Checks the certificates and secrets that a configuration names, by reading them.
 
-The check runs whenever the whole configuration is loaded, such as at a start, at a reload and in `check`. Without the
-check, a mistake would appear only at the first push or poll.
+Without this check, a mistake would appear only at the first push or poll.
 """
 
 from __future__ import annotations

@@ -46,13 +46,13 @@ _LISTS = {
     "device": "write [[device]], in two pairs of brackets, for each device",
     "push": "several endpoints are written as [[push]], each with a name",
 }
-"""Key whose tables a file can have more than once → how to write several of them."""
+"""Key that can have several tables → how to write them."""
 
 
 def _list_once(path: Path, problem: str) -> str:
-    """Return how to write several tables of the key that `problem` names; empty if these tables are no mistake.
+    """Return a hint if the file has several tables of one key, and at least one is [key] instead of [[key]]; else "".
 
-    They are a mistake if the key is in `_LISTS`, the file has several of them, and at least one is [key], not [[key]].
+    The key is in `_LISTS`, and it is in `problem`, the text of the TOML error.
     """
     text = path.read_text("utf-8", "replace")
     for key, hint in _LISTS.items():
@@ -78,14 +78,14 @@ def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Con
 
 
 def _endpoint_names(table: dict[str, Any]) -> list[str]:
-    """Return the name of each endpoint, from a table that is not validated; "" for a missing or unusable name."""
+    """Return the name of each endpoint. `table` is not validated. A missing or unusable name is ""."""
     pushes = table.get("push")
     names = [push.get("name") if isinstance(push, dict) else "" for push in pushes] if isinstance(pushes, list) else []
     return [name if isinstance(name, str) and name.isprintable() else "" for name in names]
 
 
 def _names(table: dict[str, Any]) -> list[str]:
-    """Return the node ids of each device, from a table that is not validated; "" if they cannot be read."""
+    """Return one text for each device: its node ids. `table` is not validated. Unusable ids are ""."""
     devices = table.get("device")
     if not isinstance(devices, list):
         return []
@@ -95,7 +95,7 @@ def _names(table: dict[str, Any]) -> list[str]:
 
 
 class _Part(BaseModel):
-    """The tables that can be read alone, even if other tables have mistakes."""
+    """The tables that can be read alone, even if other tables of the file have mistakes."""
 
     status: StatusConfig | None = None
     drivers: DriversConfig = DriversConfig()
@@ -110,7 +110,7 @@ def load_status(path: Path, environ: Mapping[str, str] | None = None) -> StatusC
 
 
 def load_profile_dirs(path: Path, environ: Mapping[str, str] | None = None) -> tuple[Path, ...]:
-    """Read drivers.profile_dirs alone, so that a mistake elsewhere does not matter. Raises ConfigError."""
+    """Read drivers.profile_dirs alone. Mistakes in other tables of the file do not matter. Raises ConfigError."""
     return _part(path, environ, "drivers").drivers.profile_dirs
 
 

@@ -82,7 +82,7 @@ class DriversConfig(Section):
     """[drivers]: the directories of the site's own profiles."""
 
     profile_dirs: tuple[FilePath, ...] = (CONFIG_DIRECTORY / "profiles",)
-    """The directories of the site's own profiles. They have the format of the built-in profiles."""
+    """The directories of the site's own profiles. These profiles have the format of the built-in ones."""
 
 
 class LogConfig(Section):
@@ -95,7 +95,7 @@ class LogConfig(Section):
 
 
 def _one_or_several(value: Any, several: ValidatorFunctionWrapHandler) -> Any:
-    """[push] is one table for a single endpoint, or a list of tables."""
+    """Return the endpoints as a tuple. [push] is a single table, or a list of tables."""
     return several(value) if isinstance(value, list | tuple) else (PushConfig.model_validate(value),)
 
 

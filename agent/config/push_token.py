@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from agent.config.push import PushConfig
 
 CREDENTIAL = "push_token"
-"""The credential of the endpoint `default`. The credential of any other endpoint is `push_token.NAME`."""
+"""The name of the credential of the endpoint `default`. That of any other endpoint is `push_token.NAME`."""
 USABLE = "visible ASCII characters without blanks"
 """What `usable` requires, for error texts."""
 _ALONE = f"must be the token alone: {USABLE}, and no 'Bearer' before it"
 
 
 def token_of(push: PushConfig, environ: Mapping[str, str]) -> Token:
-    """Return the token of [push], read from its files, the systemd credential or the configuration."""
+    """Return the token of [push], from the first of its sources that has a usable one."""
     files = [path for path in (push.token_file, credential_file(push, environ)) if path is not None]
     return Token(files, push.token, lambda text: None if usable(text) else _ALONE)
 
@@ -53,7 +53,7 @@ def _mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:
         token = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         if isinstance(error, PermissionError) and path != push.token_file:
-            return None  # a process such as ExecReload= may not read the credential
+            return None  # a process such as ExecReload= is not permitted to read the credential
         reason = getattr(error, "strerror", None) or "is not text"
         hint = "; write the token of the integrator into it" if isinstance(error, FileNotFoundError) else ""
         return f"token_file: must be a readable file ({reason}: {path_shown(path)}){hint}"
@@ -63,16 +63,17 @@ def _mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:
 
 
 def usable(token: str) -> bool:
-    """Whether the token is not empty and an HTTP header can hold it."""
+    """Whether the token has only visible ASCII characters, and at least one."""
     return bool(token) and token.isascii() and token.isprintable() and " " not in token
 
 
 def token_path(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
-    """Return the file of the token: `token_file`, or the systemd credential if `token_file` has no content.
+    """Return the file of the token; None if there is no `token_file` and no systemd credential.
 
-    `token_file` has no content if it is not configured, unreadable or empty. If the source file of the credential does
-    not exist, systemd gives an empty credential. Then return `token_file`, because it is the file to edit. Return None
-    if there is no `token_file` and no credential.
+    - `token_file`, if it can be read and is not empty.
+    - Otherwise the systemd credential.
+    - If the credential is missing or empty too, `token_file`, because a person must edit that file. systemd makes an
+      empty credential if its source file does not exist.
     """
     credential = credential_file(push, environ)
     if credential is None or (push.token_file is not None and (_holds(push.token_file) or _is_blank(credential))):

@@ -1,7 +1,7 @@
 """The tables of the configuration as the daemon uses them: values and properties, without checks and pydantic.
 
-The model of a table inherits from the class of the table in this module. `plain` in `agent.config.apart` makes an
-object of that class from a validated model, with the same values.
+The pydantic model of a table inherits from its class in this module. `agent.config.apart.plain` converts a validated
+model to an object of this class.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ STALE_INTERVALS = 3.0
 ENERGIES = "energy.sqlite3"
 """The name of the file of the energies, which is beside `outbox.path`."""
 OWNER_SUFFIX = ".endpoint"
-"""The suffix of the file beside `outbox.path` that contains the name of the endpoint whose queue is `outbox.path`."""
+"""The suffix of a file beside `outbox.path`. This file contains the name of the endpoint whose queue is
+`outbox.path`."""
 
 
 def endpoint_key(pushes: Sequence[object], index: int) -> str:
@@ -45,7 +46,7 @@ def is_pattern(text: str) -> bool:
 
 
 def both_tokens_mistake(token: Secret | None, token_file: Path | None) -> str | None:
-    """Return the error text for a table that has both a token and the file of one, or None."""
+    """Return the error text if a table has both a token and a token file; otherwise None."""
     return "token: give either token or token_file, not both" if token and token_file else None
 
 
@@ -63,10 +64,7 @@ class BaseTable:
     __hash__ = None  # type: ignore[assignment]  # a table can contain dicts
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the values by their keys.
-
-        A value that is a table is converted too. Tables in tuples and dicts are not converted.
-        """
+        """Return key → value. A value that is a table becomes a dict too, but not a table in a tuple or a dict."""
         return {key: value.as_dict() if isinstance(value, BaseTable) else value for key, value in self.__dict__.items()}
 
 
@@ -88,7 +86,7 @@ class PushTable(BaseTable):
 
     @staticmethod
     def matches(node_id: str, pattern: str) -> bool:
-        """Whether `pattern` is the id, or a pattern that matches it."""
+        """Whether `pattern` is the id itself or matches it."""
         return node_id == pattern or fnmatchcase(node_id, pattern)
 
     @property

@@ -13,7 +13,7 @@ from agent.config.environment import inside, model_in, variable_of
 from agent.config.errors import did_you_mean
 
 _TABLES = frozenset({"dict_type", "model_type", "model_attributes_type"})
-"""Errors of pydantic for a value that is not a table."""
+"""Pydantic's types of the errors for a value that is not a table."""
 
 # Maximum number of keys that an error text lists.
 _MOST_LISTED = 12
@@ -94,7 +94,7 @@ _PLAIN_WORDS = {
 def _shown(value: object, *, table: bool = False) -> str:
     """Return the value for an error text, without secrets. A table may hold a token, and a URL may hold a password.
 
-    `table`: a table is expected, so a text or a list is not shown.
+    `table`: whether a table is expected. If so, a text or a list is not shown.
     """
     if isinstance(value, dict):
         return "a table"
@@ -134,7 +134,7 @@ def _instead(steps: list[str], root: type[BaseModel]) -> str:
 
 
 def _siblings(steps: list[str], root: type[BaseModel]) -> list[str]:
-    """Return the keys that the table of the key `steps` can have; empty if the table has free names."""
+    """Return all keys that the table with the key at `steps` can have; empty if the table has free names."""
     annotation: Any = root
     for step, following in pairwise(steps):
         model = model_in(annotation)
