@@ -83,8 +83,8 @@ class DeviceConfig(Section, DeviceTable):
     push: StrictBool = True
     """false: the device is polled, but not sent and not in the total."""
     within: Identifier | None = None
-    """The node of the same type whose meter measures this device too. The device is sent, but not added to the
-    total."""
+    """The node of the same type whose meter measures this device too. The device is sent, but not added to the total
+    if that node is sent too."""
     host: Host | None = None
     """The name or the address; without `connection`. Devices with the same host and port share one link."""
     port: Port | None = None

@@ -1,6 +1,6 @@
 """Changes the `time` and the compression of a message. Works on bytes and knows no field of a device. Pure.
 
-Delivery uses only this module of the contract, because delivery stores and sends every message in the same way.
+Delivery uses only this module of the contract.
 """
 
 from __future__ import annotations
@@ -27,5 +27,5 @@ def compressed(body: bytes) -> bytes:
 
 
 def decompressed(body: bytes) -> bytes:
-    """Return the JSON of a stored body."""
+    """Return the JSON of a stored body, which may be gzip."""
     return gzip.decompress(body) if body.startswith(GZIP_MAGIC) else body

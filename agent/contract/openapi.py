@@ -1,6 +1,7 @@
-"""Makes the OpenAPI 3.1 document of an endpoint from the types of the contract. The daemon does not import it.
+"""Makes the OpenAPI 3.1 document of an endpoint from the types of the contract. The daemon does not import this module.
 
-`python -m agent.contract.openapi docs/schema/openapi.json` writes it. Code generators make server stubs from it.
+`python -m agent.contract.openapi docs/schema/openapi.json` writes the document. Code generators make server stubs
+from it.
 """
 
 from __future__ import annotations
@@ -83,10 +84,9 @@ _HEADERS: tuple[tuple[str, bool, dict[str, Any], str], ...] = (
     ),
 )
 
-# The default of `push.retry.dead_letter_after`.
 _REFUSALS = RetryConfig.model_fields["dead_letter_after"].default
 
-# Each text says what the agent does after this status.
+# Status → what the agent does after it.
 _ANSWERS = {
     "204": "stored, or stored before: the agent deletes the message. Any other 2xx has the same effect",
     "400": f"this message is wrong: after {_REFUSALS} refusals the agent no longer sends it",

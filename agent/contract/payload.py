@@ -13,8 +13,8 @@ from agent.domain.node import SIGNED
 from agent.energy.days import Basis
 from drivers.model import NodeType, Quantity
 
-# Quantities with the name of a field of the contract. Messages have the field instead of the quantity, because the
-# field is calculated by the rules of the contract and may differ from the register.
+# Quantities with the same name as a field of the contract. Messages have the field, not the quantity: the field is
+# calculated by the rules of the contract, so it may differ from the register.
 _FIELDS = {
     NodeType.GRID: frozenset({Quantity.TODAY_IMPORTED_ENERGY, Quantity.TODAY_EXPORTED_ENERGY}),
     NodeType.STORAGE: frozenset({Quantity.ENERGY_STORED, Quantity.ENERGY_CAPACITY}),
@@ -51,7 +51,7 @@ class PayloadOptions:
 
 
 def bodies(summary: Summary, options: PayloadOptions) -> list[bytes]:
-    """Return the messages of one push: first the device types, then the devices."""
+    """Return the messages of one push: first the level `device_type`, then the level `device`."""
     head = {
         "time": summary.time if options.time_format == "integer" else str(summary.time),
         "siteNodeId": options.site_node_id,
@@ -100,9 +100,9 @@ def _node(result: NodeResult, options: PayloadOptions) -> dict[str, Any]:
 
 
 def _all(result: NodeResult) -> dict[str, Any]:
-    """Return every quantity with a fresh value that is not a field of the contract, by its name in the payload.
+    """Return the node's quantities that have a fresh value, by their names in the payload.
 
-    [push.sign] applies to active and reactive power.
+    Fields of the contract are omitted. [push.sign] applies to active and reactive power.
     """
     fields = _FIELDS.get(result.summary.node.type, frozenset())
     return {

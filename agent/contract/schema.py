@@ -1,8 +1,9 @@
 """The contract as types: its JSON Schema and a check of one message, for receivers. The daemon does not import it.
 
-The types allow no unknown field, so that a check can report it. Only the groups of one node (`GridNode`, `SolarNode` …)
-allow unknown fields, because a node can have other quantities. The published schemas allow unknown fields everywhere,
-because a later release may add some. `python -m agent.contract.schema docs/schema` writes the published schemas.
+The types do not allow unknown fields, so that `unknown_fields` can report them. Only the groups of one node
+(`GridNode`, `SolarNode` …) allow unknown fields, because a node can have other quantities. The published schemas allow
+unknown fields everywhere, because a later release may add some. `python -m agent.contract.schema docs/schema` writes
+the published schemas.
 """
 
 from __future__ import annotations
@@ -210,7 +211,7 @@ MESSAGES: dict[str, type] = {
 
 
 def message_name(message: dict[str, Any]) -> str:
-    """Return the name of a message's schema (a key of `MESSAGES`), which the keys of the message determine."""
+    """Return the name of a message's schema: a key of `MESSAGES`."""
     if "nodes" in message:
         return "device-snapshot"
     return "device-node" if "nodeId" in message else "device-type"
@@ -219,7 +220,7 @@ def message_name(message: dict[str, Any]) -> str:
 def problems(message: Any) -> list[str]:
     """Return one line for each mistake of a message; empty if it is valid. An unknown field is not a mistake.
 
-    Null values are searched only in a message without other mistakes.
+    Null values are reported only if the message has no other mistake.
     """
     if not isinstance(message, dict):
         return ["the message is not a JSON object"]
@@ -242,7 +243,7 @@ def _errors(message: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _nulls(value: Any, place: str) -> list[str]:
-    """Return the places of null values in `value` and in the objects in it. `place` is the place of `value`."""
+    """Return the places of null values in `value`, but not in lists. `place` is the place of `value`."""
     if value is None:
         return [place]
     if isinstance(value, dict):
@@ -262,7 +263,7 @@ def json_schema(name: str) -> dict[str, Any]:
 
 
 def opened(schema: Any) -> Any:
-    """Return the schema without the rule that objects have no other fields."""
+    """Return the schema without `additionalProperties: false`, so that it accepts unknown fields."""
     if isinstance(schema, list):
         return [opened(each) for each in schema]
     if not isinstance(schema, dict):
