@@ -55,7 +55,7 @@ class Attempts:
     async def send(self, record: Record, *, live: bool) -> Outcome:
         """Send the message, handle the outcome and return it. `live`: whether the message is one of the newest tick.
 
-        After `stop`, or if the message has an attempt in progress, make no attempt and return `Stopped`.
+        If `stop` was called, or if the message has an attempt in progress, return `Stopped` without an attempt.
         """
         if self._stopping or record.seq in self.in_flight:
             return Stopped()
@@ -77,7 +77,7 @@ class Attempts:
         return outcome
 
     def released_by_token(self) -> bool:
-        """If the endpoint is misconfigured and there is a new token, end the pause. Return whether it was ended."""
+        """If the endpoint is misconfigured and there is a new token, end the pause. Return whether this was so."""
         if self._handler.stats.state is not State.MISCONFIGURED or not self._endpoint.token_changed():
             return False
         self._breaker.release()

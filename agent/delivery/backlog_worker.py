@@ -14,7 +14,8 @@ from agent.delivery.stats import DeliveryStats, State
 from agent.outbox import Record
 from agent.runtime import Clock, sleep_unless
 
-# Seconds between two reads of the queue while no waiting message is due.
+# Seconds between two reads of the queue while no waiting message is due, and between two checks while a live message
+# must be sent first.
 _IDLE_S = 1.0
 # Seconds between two reads of the queue while no message waits. A command may put a dead letter back into the queue.
 _ASLEEP_S = 30.0
@@ -40,9 +41,9 @@ class BacklogWorker:
     ) -> None:
         """`live_open` returns the number of live messages whose retries have not ended.
 
-        `due_time` returns the present Unix second, which is compared with `Record.next_try`. It ignores later steps of
-        the wall clock. After the start, the backlog waits for the first attempt of a live message, but no longer
-        than `live_within_s` seconds.
+        `due_time` returns the present Unix second, for the comparison with `Record.next_try`. Later steps of the wall
+        clock do not change it. After the start, the backlog waits for the first attempt of a live message, but at most
+        `live_within_s` seconds.
         """
         self._queue = queue
         self._attempts = attempts
@@ -81,16 +82,16 @@ class BacklogWorker:
     async def _wait_s(self) -> float:
         """Return 0 if the first message in `_read` may be sent now, else the seconds until the worker checks again.
 
-        If a message may be sent now and `_read` is empty, read the queue.
+        If `_read` is empty when a message may be sent, read the queue.
         """
         now = self._clock.monotonic()
         wait_s = max(self._slot.at, self._breaker.backlog_at()) - now
         if wait_s > 0:
             return wait_s
         if not self._attempts.live_went and now < self._live_wait_until:
-            return _IDLE_S  # the endpoint must get a live message first
+            return _IDLE_S  # after a start, the endpoint gets a live message first
         if self._stats.state is not State.WELL and self._live_open():
-            return _IDLE_S  # a live message tries the endpoint first
+            return _IDLE_S  # the retries of live messages come first
         if self._read:
             return 0.0
         if self._queue.waiting <= self._live_open() and now < self._next_read_at:

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from agent.outbox import Record
 
 # If this many different live messages are refused and no live message is delivered meanwhile, the schema of the
-# messages is the cause. If a tick has this many messages or more, the number of its messages plus one is used
-# instead. The refusals of one tick are not enough, because the endpoint may refuse only some kinds of messages and
-# accept the others.
+# messages is wrong. The messages must be of more than one tick: the endpoint may refuse the first messages of a tick,
+# and accept a message of another kind at its end. So the number is at least the number of messages of a tick plus one.
 REFUSALS_THAT_MEAN_SCHEMA = 3
 # Mean seconds between two probes. An answer to a message of the backlog can start a pause. A live message that is sent
 # during this pause is a probe.
 PROBE_S = 60.0
-# The bound of a delay is doubled at most this many times, because a float overflows after about 1000 times.
+# Maximum number of times that the bound of a delay is doubled. A float would overflow after about 1000 times.
 _MAX_DOUBLINGS = 60
 COMMISSIONING_S = 180.0
 """For this many seconds after a start or a reload, a misconfigured endpoint is tried often: a person may be correcting
@@ -75,7 +74,7 @@ class CircuitBreaker:
     """Time of the next probe; 0 if live messages are not limited to probes."""
 
     def delivered(self, *, live: bool) -> None:
-        """Note a delivery. All pauses end, except `backlog_held_until`. Live messages are not limited to probes now."""
+        """End all pauses except `backlog_held_until`. Live messages are no longer limited to probes."""
         self.failures = 0
         self.retry_at = self.held_until = self._probe_at = 0.0
         if live:
@@ -85,7 +84,7 @@ class CircuitBreaker:
     def failed(self, now: float, after_s: float | None, *, live: bool, began: float | None = None) -> float:
         """Note a failed attempt that began at monotonic second `began`. Return the seconds until the next attempt.
 
-        `after_s` is the pause in seconds that the endpoint asked for; None or 0 if it asked for none. With `began`
+        `after_s` is the pause in seconds that the endpoint asked for; None or 0 if it asked for none. If `began` is
         None, the attempt counts as one that ran alone.
         """
         self._count(now, began)
@@ -117,8 +116,8 @@ class CircuitBreaker:
     def resume(self, now: float, live_s: float, backlog_s: float) -> None:
         """Continue the pauses that the endpoint asked for before a restart.
 
-        `live_s` are the seconds left of the pause that an answer to a live message asked for. `backlog_s` are those of
-        the pause that an answer to a message of the backlog asked for. 0 means no pause.
+        `live_s` is the rest, in seconds, of the pause that an answer to a live message asked for. `backlog_s` is the
+        same for an answer to a message of the backlog. 0 means no pause.
         """
         self.held_until = now + live_s
         if backlog_s:
@@ -144,10 +143,7 @@ class CircuitBreaker:
         return max(self.retry_at, self.held_until, self.backlog_held_until)
 
     def next_at(self) -> float:
-        """Return the monotonic second at which a waiting live message is tried at the latest.
-
-        If no live message waits, the next live message makes the next attempt.
-        """
+        """Return the monotonic second at which a waiting live message is tried at the latest."""
         return max(self.retry_at, self.live_at())
 
     def admit_live(self, now: float) -> float:
@@ -163,7 +159,7 @@ class CircuitBreaker:
         return 0.0
 
     def _count(self, now: float, began: float | None) -> None:
-        """Count a failure at `now`, unless the attempt began before the last failure: then both ran in parallel."""
+        """Count a failure at `now`, unless the attempt ran in parallel with the last one that failed."""
         if began is None or began >= self._failed_at:
             self.failures += 1
         self._failed_at = now

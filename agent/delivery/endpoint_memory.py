@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class EndpointMemory:
-    """What was learned of one endpoint. Empty after a change of the endpoint's settings or of the agent's version."""
+    """What was learned of one endpoint. A change of the endpoint's settings or of the agent's version deletes it."""
 
     def __init__(
         self,
@@ -53,9 +53,9 @@ class EndpointMemory:
         return live_s
 
     def asked(self, *, live: bool) -> None:
-        """Remember the present pause of the breaker, because the endpoint asked for it.
+        """Remember the present pause of the breaker, which the endpoint asked for.
 
-        `live`: whether the answer to a live message asked for the pause.
+        `live`: whether the answer to a live message asked for it.
         """
         now, until = self._due_time(), self._breaker.held_until if live else self._breaker.backlog_held_until
         pause = AskedPause(now, now + until - self._clock.monotonic())

@@ -1,4 +1,4 @@
-"""Posts one record over HTTP with httpx, and returns an Outcome. This module does not use the queue."""
+"""Posts one record over HTTP with httpx, and returns an Outcome."""
 
 from __future__ import annotations
 
@@ -33,28 +33,27 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 # httpcore tries to import sniffio several times in each request. If sniffio is not installed, Python searches all
-# folders each time. This takes a fifth of the CPU time of a request. With this entry, Python does not search.
+# folders each time, which takes a fifth of the CPU time of a request. This entry prevents the search.
 sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # None marks an absent module
 
 MAX_REPLY_BYTES = 64 * 1024
 """Maximum bytes of the body of an answer that are read."""
 # Maximum number of chunks of the body that are read.
 _MAX_REPLY_PIECES = 1024
-# The media types of web pages.
-_PAGES = ("text/html", "application/xhtml+xml")
+_PAGE_TYPES = ("text/html", "application/xhtml+xml")
 # Maximum seconds for reading the body.
 _REPLY_S = 5.0
 # Minimum seconds until the kernel tests an idle connection, and the seconds between two tests.
 _PROBE_S = 5
-# Replaces the stream of a response that was read. That stream and the response refer to each other, so only the
+# Replaces the stream of a response after it was read. The stream and the response refer to each other, so only the
 # garbage collector would free them.
 _NO_STREAM = httpx.ByteStream(b"")
-# The errors of a request on a kept-alive connection that the server closes at the same moment.
+# The errors of a request on a kept-alive connection that the server has closed.
 _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 
 
 class LocalError(Exception):
-    """A request cannot be made because of a fault on this side."""
+    """A request cannot be made, because the URL, the token, a certificate or the signing secret is unusable."""
 
 
 class Endpoint:
@@ -142,10 +141,9 @@ class Endpoint:
             request = client.build_request("POST", self._config.url, content=record.body, headers=headers)
         except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: a host name that is not valid
             raise LocalError(f"push.url cannot be used: {self._secrets.quoted(str(error))}") from None
-        # The server may have closed a kept-alive connection. The request is then sent on another kept-alive connection.
-        # If there is none, the request is sent on a new connection. If the new connection fails too, its error is
-        # raised. The number of repeats is limited, because other attempts may open connections meanwhile and keep them
-        # alive.
+        # The server may have closed a kept-alive connection. The request is then repeated on another kept-alive
+        # connection, or on a new one if there is none. An error of a new connection is raised. The number of repeats is
+        # limited, because other attempts may add kept-alive connections meanwhile.
         started, connections = STARTED.get(), self._most_connections
         while True:
             try:
@@ -155,14 +153,14 @@ class Endpoint:
                 if STARTED.get() > started or not connections:
                     raise
                 connections -= 1
-        # The status is known now, so the endpoint has answered. A body that arrives slowly must not turn this answer
-        # into a time-out. So the deadline is moved to a time after the end of `_beginning`.
+        # The endpoint has answered, because its status is known. A body that arrives slowly must not turn this answer
+        # into a time-out. So the deadline is moved: `_beginning` ends before it.
         reply_until = asyncio.get_running_loop().time() + _REPLY_S + 1
         deadline.reschedule(max(deadline.when() or 0.0, reply_until))
         reply = await _beginning(response)
         if response.is_success:
             media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            return Delivered(response.status_code, page=media_type in _PAGES)
+            return Delivered(response.status_code, page=media_type in _PAGE_TYPES)
         return self._rejection(response, reply)
 
     def _rejection(self, response: httpx.Response, reply: bytes) -> Outcome:
@@ -205,7 +203,7 @@ class Endpoint:
         return headers
 
     def _use(self, token: Secret) -> None:
-        """Use this token from now on. Raises LocalError if a header cannot hold it."""
+        """Use this token from now on. Raises LocalError if it is not `usable`."""
         self._used, self._authorization = token, ""
         if not usable(token.get_secret_value()):
             raise LocalError(f"there is no usable token: it must be {USABLE}")
@@ -215,8 +213,7 @@ class Endpoint:
     def _signature(self, record: Record, secrets: str) -> Mapping[str, str]:
         at = int(self._clock.time())
         try:
-            # `Secrets` remembers only the secrets that were learned last. So each attempt learns the token again, after
-            # the signing secrets.
+            # `Secrets` forgets old secrets. So each attempt learns the token again, after the signing secrets.
             self._secrets.learn(*secrets.split(), *signing_keys(secrets), self._used.get_secret_value())
             signature = signatures(secrets, record.id, at, decompressed(record.body))
         except ValueError as error:
@@ -224,8 +221,7 @@ class Endpoint:
         return {"webhook-timestamp": str(at), "webhook-signature": signature}
 
     async def _opened(self) -> httpx.AsyncClient:
-        """Return the client. Only one of several concurrent attempts creates it. Raises LocalError as `tls_context`
-        does.
+        """Return the client; create it if there is none. Raises LocalError as `tls_context` does.
 
         OpenSSL takes 0.1 s to read the store of certificates. A thread does this, so that other endpoints do not wait.
         """
@@ -274,10 +270,10 @@ def _signing_mistake(secrets: str) -> str | None:
 
 
 def _socket_options(config: PushConfig) -> list[tuple[int, int, int]]:
-    """Return socket options that find a dead kept-alive connection early. A router with NAT may have forgotten it.
+    """Return socket options that find a dead kept-alive connection, such as one that a router with NAT has forgotten.
 
-    The kernel tests an idle connection between two pushes. It closes the connection if sent data is not acknowledged
-    for half of `timeout_s`. The other half remains for a new connection.
+    The kernel tests an idle connection between two pushes. It closes a connection if sent data is not acknowledged for
+    half of `timeout_s`. The other half remains for a new connection.
     """
     return [
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -297,7 +293,7 @@ def _proxy(url: str | None, tls: ssl.SSLContext) -> httpx.Proxy | None:
 async def _beginning(response: httpx.Response) -> bytes:
     """Read the beginning of the body, close the response, and return what was read.
 
-    Bytes, chunks and time are limited. If reading fails, what was read before is returned.
+    Bytes, chunks and time are limited. If reading fails, return what was read before.
     """
     reply = bytearray()
     try:

@@ -18,7 +18,7 @@ _NOT_YET_VALID = 9
 _EXPIRED = 10
 _ITS_CA = "; if the endpoint sent it, name its CA in push.ca_file; if not, another host answers instead of the endpoint"
 _ITS_NAME = "; push.url must have the name in the certificate"
-# OpenSSL's number of an error → hint. 18 to 21: the issuer is not known. 62, 64: the certificate has another name or
+# OpenSSL's number of an error → hint. 18 to 21: the issuer is not known. 62, 64: the certificate is for another name or
 # address.
 _UNTRUSTED = {18: _ITS_CA, 19: _ITS_CA, 20: _ITS_CA, 21: _ITS_CA, **dict.fromkeys((62, 64), _ITS_NAME)}
 _NO_TLS = "what listens there speaks no TLS: is the port in push.url right?"
@@ -90,7 +90,7 @@ def _reason(error: Exception, chain: list[BaseException]) -> str:
     return f"{name}: {detail}" if detail else name
 
 
-# How httpcore's text begins if the server closes the connection without an answer.
+# The beginning of httpcore's text if the server closes the connection without an answer.
 _DISCONNECTED = "Server disconnected without sending a response"
 _WORDS: dict[type[Exception], str] = {
     httpx.ConnectError: "no connection",

@@ -17,8 +17,8 @@ _MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410, 501})
 def classify(status: int, reply: str, retry_after: str | None, now: float) -> Outcome:
     """Return the outcome of an answered attempt.
 
-    `reply` is what the answer says in words, such as the beginning of its body; it may be empty. `now` is the time of
-    the endpoint's clock in Unix seconds. It is used only if `retry_after` is a date.
+    `reply` is the text of the answer, such as the beginning of its body; it may be empty. `now` is the time of the
+    endpoint's clock in Unix seconds. It is used only if `retry_after` is a date.
     """
     if 200 <= status < 300:
         return Delivered(status)
@@ -27,15 +27,15 @@ def classify(status: int, reply: str, retry_after: str | None, now: float) -> Ou
         return Misconfigured(status, reason)
     if status in _RETRY or status >= 500:
         return Retry(reason, f"http_{status}", parse_retry_after(retry_after, now))
-    # Any other 4xx counts as a refusal of this message. If the endpoint refuses all messages, several live messages are
-    # refused; `OutcomeHandler` then changes the outcome to `Misconfigured`.
+    # Any other 4xx counts as a refusal of this message. After several refused live messages, `OutcomeHandler` changes
+    # the outcome to `Misconfigured`.
     return Refused(status, reason)
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
     """Return the pause that Retry-After asks for, in seconds: 0..MAX_RETRY_AFTER_S.
 
-    `value` is a number of seconds or an HTTP-date. Return None if it is neither, or if there is no Retry-After. `now`
+    `value` is a number of seconds or an HTTP-date. If it is neither, or if there is no Retry-After, return None. `now`
     is as in `classify`.
     """
     if not value:

@@ -14,8 +14,8 @@ from agent.delivery.http_stream import BoundedStream
 from drivers.modbus import Resolver
 
 _NAMES_AT_ONCE = 4
-"""Maximum number of host names that are looked up at the same time. One would be enough, because an endpoint has one
-host name: that of its URL, or that of its proxy."""
+"""Maximum number of host names that are looked up at the same time. An endpoint needs only one: that of its URL or of
+its proxy."""
 
 
 STARTED: ContextVar[int] = ContextVar("started", default=0)
@@ -23,10 +23,7 @@ STARTED: ContextVar[int] = ContextVar("started", default=0)
 
 
 class NetworkBackend(httpcore.AsyncNetworkBackend):
-    """httpcore's backend for asyncio, with a `Resolver` for the names.
-
-    A look-up that hangs delays only connections to the same name.
-    """
+    """httpcore's backend for asyncio, with a `Resolver` for the names."""
 
     def __init__(self) -> None:
         self._asyncio = httpcore.AnyIOBackend()

@@ -1,8 +1,8 @@
-"""Limits the answer to one request that httpcore reads: number and bytes of interim answers, and bytes in total.
+"""Limits what httpcore reads as the answer to one request: number and bytes of interim answers, and bytes in total.
 
-httpcore reads any number of interim answers (1xx), and h11 limits only a single head. An endless stream of interim
-answers would use a whole CPU core. httpx has no hook for interim answers, so this module counts the bytes before h11
-parses them.
+Without this limit, an endless stream of interim answers (1xx) would use a whole CPU core: httpcore reads any number of
+them, and h11 limits only the bytes of each one. httpx has no hook for interim answers, so this module counts the bytes
+before h11 parses them.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ MAX_INTERIM = 16
 MAX_INTERIM_BYTES = 16 * 1024
 """Maximum bytes of all interim answers. h11 limits the head of the final answer."""
 MAX_ANSWER_BYTES = 256 * 1024
-"""Maximum bytes that answer one request. This is more than the head and the part of the body that is read."""
+"""Maximum bytes that answer one request. The head and the part of the body that is read have fewer bytes."""
 
 IS_TLS = "the answer is TLS"
-"""The text of the error if a port answers plain HTTP with TLS."""
+"""The text of the error if a port answers a request in plain HTTP with TLS."""
 
 _READ_BYTES = 16 * 1024
-"""Maximum bytes of one read, because h11 parses all of them before the event loop can run other tasks."""
-# The pattern of h11. 101 is not an interim answer: httpcore reads no further head after it.
+"""Maximum bytes of one read. h11 parses all of them before the event loop can run other tasks."""
+# The pattern of h11 for the first line of an interim answer. 101 is not one: httpcore reads no further head after it.
 _INTERIM = re.compile(rb"HTTP/[0-9]\.[0-9] (?!101)[01][0-9]{2}")
 _HEAD_END = re.compile(rb"\n\r?\n")
-# The first bytes of an answer, up to this number, show whether it is an interim answer.
+# Number of bytes that show whether an answer is an interim answer.
 _STATUS_LINE = len(b"HTTP/1.1 100")
 # ContentType and ProtocolVersion of a TLS record (RFC 8446, 5.1).
 _TLS_RECORD = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agent.config import PushConfig
 
-# Maximum number of seqs of each kind in the note. More would show nothing new about the endpoint.
+# Maximum number of seqs of each kind in the note, so that the note stays small. The newest seqs are kept.
 _MOST = 1000
 _NOT_SETTINGS = frozenset({"name", "formerly", "url", "token", "proxy_url"})
 """Keys of [push] that may hold a secret, or that do not change what the endpoint accepts."""
@@ -21,7 +21,7 @@ _NOT_SETTINGS = frozenset({"name", "formerly", "url", "token", "proxy_url"})
 
 @dataclass(frozen=True, slots=True)
 class AskedPause:
-    """A pause that the endpoint asked for at Unix second `asked`. It ends at Unix second `until`."""
+    """A pause that the endpoint asked for at Unix second `asked`, and that ends at Unix second `until`."""
 
     asked: float
     until: float
@@ -51,8 +51,8 @@ class Learned:
 def fingerprint(config: PushConfig, agent: str) -> str:
     """Return a key that changes with the configuration of the endpoint and with `agent`, the agent's name and version.
 
-    Of `url`, everything except the query changes the result. The other keys in `_NOT_SETTINGS` do not change it. The
-    result contains no secret.
+    The keys in `_NOT_SETTINGS` do not change the result, except `url`: all parts of it except the query change the
+    result. The result contains no secret.
     """
     settings = {key: value for key, value in config.as_dict().items() if key not in _NOT_SETTINGS}
     return hashlib.sha256(f"{agent} {config.shown_url} {json.dumps(settings, default=str)}".encode()).hexdigest()

@@ -1,6 +1,6 @@
 """Finds out whether the endpoint accepts live messages as fast as the site makes them. Pure.
 
-If newer ticks replace messages before their first attempt, the endpoint is too slow. Such messages are late.
+A message is late if a newer tick replaces it before its first attempt. If messages are late, the endpoint is too slow.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections import deque
 
 TICKS = 10
-"""The rates in `LiveRate.words` are averages over at most this number of ticks. After this number of ticks in a row
-without late messages, the endpoint is fast enough again."""
+"""Maximum number of ticks over which `LiveRate.words` averages the rates. After this number of ticks in a row without
+late messages, the endpoint is fast enough again."""
 CALM_S = 180.0
-"""At long intervals, fewer ticks in a row are enough: as many as fit into this many seconds, and at least one."""
+"""At long intervals, fewer than `TICKS` ticks are enough: as many as fit into this many seconds, and at least one."""
 
 
 class LiveRate:
-    """Counts late messages: live messages that a newer tick replaced before their first attempt."""
+    """Counts late messages."""
 
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
@@ -26,7 +26,7 @@ class LiveRate:
         """Number of the last ticks in a row without late messages."""
 
     def superseded(self, made: int, tried: int) -> bool:
-        """Note a tick with `made` messages, `tried` of them with an attempt.
+        """Note a replaced tick with `made` messages, of which `tried` had an attempt.
 
         Return whether the endpoint is fast enough.
         """
@@ -53,7 +53,7 @@ class LiveRate:
 
     @property
     def words(self) -> str | None:
-        """The rates of tried and of made messages in the last ticks, as text; None if no message was tried."""
+        """The rates of tried and of made messages over the last ticks, as text; None if no message was tried."""
         tried = sum(tried for _, tried in self._ticks)
         if not tried:
             return None

@@ -1,7 +1,4 @@
-"""The live messages of one tick. A limited number of them have an attempt at the same time.
-
-When a newer tick replaces this tick, the messages of this tick have no further attempt as live messages.
-"""
+"""The live messages of one tick, and the limit of their parallel attempts."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ _SHARE = 0.25
 def attempts_needed(messages: int, round_trip_s: float, interval_s: float, most: int) -> int:
     """Return how many parallel attempts send `messages` within `_SHARE` of `interval_s`; at most `most`.
 
-    An attempt takes `round_trip_s` seconds; 0 if that is not known, and then the result is 0.
+    An attempt takes `round_trip_s` seconds. If `round_trip_s` is 0, it is not known, and the result is 0.
     """
     return min(most, messages, ceil(messages * round_trip_s / (_SHARE * interval_s)))
 

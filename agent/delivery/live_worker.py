@@ -11,8 +11,8 @@ from agent.delivery.retry import RetryLink
 from agent.outbox import Record
 from agent.runtime import STUCK_S, Watchdog
 
-# At most this many ticks have attempts at the same time. So the newest tick does not wait if the attempts of only one
-# older tick hang.
+# Maximum number of ticks that have attempts at the same time. With 2, the newest tick does not wait if the attempts of
+# one older tick hang.
 _TICKS_AT_ONCE = 2
 # The watchdog's name for a new message that waits for this worker.
 _LIVE = "live push"
@@ -55,8 +55,8 @@ class LiveWorker:
     def start(self, records: Sequence[Record], timeout_s: float) -> None:
         """Send the messages of a newer tick. An attempt takes at most `timeout_s` seconds.
 
-        If not all messages of the previous tick had an attempt, this tick begins after the message that was tried last.
-        So the messages that cannot be sent in time are not always those of the same nodes.
+        If not all messages of the previous tick had an attempt, this tick begins with the first message without one. So
+        the messages that cannot be sent in time are not always those of the same nodes.
         """
         before = self._tick
         before.over.set()

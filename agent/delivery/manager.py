@@ -65,7 +65,7 @@ class Delivery:
             self._sending = group.create_task(self.sender.run(), name=f"push {self.push.name}")
 
     async def submit(self, bodies: Sequence[bytes], at: float) -> None:
-        """Store the messages of monotonic second `at` durably, and send them before all other messages."""
+        """Store messages durably, and send them before all others. `at` is their time as a monotonic second."""
         async with self._held:
             await self.sender.submit(bodies, at)
 
@@ -80,7 +80,7 @@ class Delivery:
         return self._outbox.in_memory
 
     async def backlog(self) -> Backlog:
-        """Return the numbers of waiting, parked and dropped messages, and the age of the oldest dated waiting one."""
+        """Return the numbers of waiting, parked and dropped messages, and the age of the oldest waiting dated one."""
         async with self._held:
             return await asyncio.to_thread(queued, self._outbox, self._clock.time())
 
@@ -90,7 +90,7 @@ class Delivery:
         return [f"{what}{whose}" for what in self._watchdog.overdue()]
 
     async def change(self, push: PushConfig, limits: OutboxConfig, file: QueueFile) -> None:
-        """Apply another configuration of the endpoint. The endpoint may get another name, and therefore another file.
+        """Apply the configuration of a reload. The endpoint may get another name, and therefore another file.
 
         If nothing changed, only tell the sender that there was a reload.
         """
@@ -139,7 +139,7 @@ class Delivery:
 
 
 def _opened(limits: OutboxConfig, file: QueueFile, clock: Clock) -> Outbox:
-    """Take over the messages of the former file, if there is one, and open the queue. May wait for the disk."""
+    """Take over the messages of the former file, if there is one. Then open the queue. May wait for the disk."""
     dropped: Mapping[str, int] = {}
     if (source := file.source) is not None:
         dropped = take_over(source, file.path)
@@ -188,8 +188,8 @@ class Deliveries:
     def clock_trusted(self) -> bool:
         """Whether every endpoint accepts the wall clock.
 
-        All endpoints have the same energies, and a wrong date would make the energies wrong for all endpoints. So the
-        energies wait for the endpoint with the longest `wait_for_clock_s`.
+        The energies are the same for all endpoints, and a wrong date would make them wrong. So they wait for the
+        endpoint with the longest `wait_for_clock_s`.
         """
         for each in self._all.values():  # noqa: SIM110 - called at each poll, and `all` takes twice as long
             if not each.sender.trust.is_trusted():

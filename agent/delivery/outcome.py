@@ -5,8 +5,8 @@
 - `Retry` and `Misconfigured` are about the endpoint. The message stays in the queue with the same bytes.
 - `Stopped` means that no attempt was made: the sender stops, or the message already has an attempt in progress.
 
-`label` is the public name of an outcome in metrics, status and `DeliveryStats.recent`. `kind` is a more exact name, for
-the counters of failures.
+`label` is the public name of an outcome in metrics, status and `DeliveryStats.recent`. `kind` is a more exact name for
+the counters of failures, such as `http_503`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Delivered:
 
     status: int
     page: bool = False
-    """Whether the answer is a web page. A portal may answer in place of the endpoint."""
+    """Whether the answer is a web page. It may come from a login portal instead of the endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The endpoint did not answer or does not accept messages at the moment, or the agent cannot make the request.
+    """The message is sent again later.
 
-    The same bytes are sent again later.
+    The endpoint did not answer or does not accept messages at the moment, or the agent cannot make the request.
     """
 
     label: ClassVar[str] = "retry"
@@ -63,7 +63,7 @@ class Retry:
     def cause(self) -> str:
         """A text that is equal for failures with the same cause. The log reports each cause once per outage.
 
-        The text does not contain the endpoint's text or the time of day, because they can differ in each answer.
+        It does not contain the endpoint's text or the time of day, because these can be different each time.
         """
         return self.kind if self.answered or self.kind == "tls" else self.reason
 
