@@ -77,7 +77,7 @@ class Attempts:
         return outcome
 
     def released_by_token(self) -> bool:
-        """If the endpoint is misconfigured and there is a new token, end the pause. Return whether this was so."""
+        """End the pause if the endpoint is misconfigured and there is a new token. Return whether the pause ended."""
         if self._handler.stats.state is not State.MISCONFIGURED or not self._endpoint.token_changed():
             return False
         self._breaker.release()

@@ -20,8 +20,8 @@ PROBE_S = 60.0
 # Maximum number of times that the bound of a delay is doubled. A float would overflow after about 1000 times.
 _MAX_DOUBLINGS = 60
 COMMISSIONING_S = 180.0
-"""For this many seconds after a start or a reload, a misconfigured endpoint is tried often: a person may be correcting
-the URL or the token and waiting for the result."""
+"""For this many seconds after a start or a reload, a misconfigured endpoint is tried often. A person may have just
+corrected the URL or the token, and may be waiting for the result."""
 _SOON_S = 5.0
 """Mean seconds until a misconfigured endpoint is tried again during `COMMISSIONING_S`."""
 
@@ -63,7 +63,7 @@ class CircuitBreaker:
     """No message of the backlog is sent before this time. An answer to a message of the backlog sets it. A live message
     before this time is a probe, unless a message was delivered since that answer."""
     commissioning_until: float = 0.0
-    """Before this time, a misconfigured endpoint is tried every few seconds."""
+    """End of `COMMISSIONING_S` after the last start or reload."""
     refused: set[int] = field(default_factory=set)
     """Seqs of live messages refused since the last delivery of a live message."""
     parked: list[int] = field(default_factory=list)
@@ -110,7 +110,7 @@ class CircuitBreaker:
         return wait
 
     def commission(self, now: float) -> None:
-        """Note a start or a reload. For `COMMISSIONING_S`, a misconfigured endpoint is tried every few seconds."""
+        """Note a start or a reload."""
         self.commissioning_until = now + COMMISSIONING_S
 
     def resume(self, now: float, live_s: float, backlog_s: float) -> None:

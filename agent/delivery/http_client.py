@@ -154,7 +154,7 @@ class Endpoint:
                     raise
                 connections -= 1
         # The endpoint has answered, because its status is known. A body that arrives slowly must not turn this answer
-        # into a time-out. So the deadline is moved: `_beginning` ends before it.
+        # into a time-out. So the deadline is moved to a time at which `_beginning` has ended.
         reply_until = asyncio.get_running_loop().time() + _REPLY_S + 1
         deadline.reschedule(max(deadline.when() or 0.0, reply_until))
         reply = await _beginning(response)

@@ -53,10 +53,10 @@ class LiveWorker:
         return self._tick.open
 
     def start(self, records: Sequence[Record], timeout_s: float) -> None:
-        """Send the messages of a newer tick. An attempt takes at most `timeout_s` seconds.
+        """Send the messages of a newer tick. `timeout_s` is the time-out of an attempt in seconds.
 
-        If not all messages of the previous tick had an attempt, this tick begins with the first message without one. So
-        the messages that cannot be sent in time are not always those of the same nodes.
+        If not all messages of the previous tick had an attempt, this tick begins at the place where the previous one
+        ended. So the messages that cannot be sent in time are not always those of the same nodes.
         """
         before = self._tick
         before.over.set()

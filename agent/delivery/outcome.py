@@ -74,7 +74,7 @@ class Retry:
 
     @property
     def reached(self) -> bool:
-        """Whether the message may have reached the endpoint, so that the message itself can be the cause."""
+        """Whether the message may have reached the endpoint. If so, the message itself can be the cause."""
         return self.kind not in ("dns", "tls", "connect", "local")
 
 
