@@ -30,13 +30,14 @@ T = TypeVar("T")
 
 # Bytes of new messages that are kept in memory while the disk is not writable.
 MEMORY_BYTES = 4 * 1024 * 1024
-# One read or write gives up after this many tries that find a damaged file or record.
+# A read or write stops after this many tries that find a damaged file or record.
 _TRIES = 16
 # Number of records in one transaction of a copy.
 _CHUNK = 256
-# The daemon calls `counts` every 2 s, so at most the messages of a minute depend on the write-ahead log.
+# Seconds after which the write-ahead log is written back into the file. The daemon calls `checkpoint_if_due` every 2 s,
+# so at most the messages of a minute are only in this log.
 CHECKPOINT_S = 50.0
-# If this many records are only in the log, the log is written back before `CHECKPOINT_S` have passed.
+# If this many records are only in the write-ahead log, it is written back before `CHECKPOINT_S` have passed.
 _MAX_RECENT = 256
 # After these errors, the file cannot be written at the moment, but can still be read.
 _PASSING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY)
@@ -54,12 +55,13 @@ class ResilientStore:
         """Changes that the disk did not accept yet. Empty except during a write or a disk failure."""
         self._failure = DiskFailure(path, monotonic)
         self._recent_since: float | None = None
-        """Monotonic second since which records are known to be only in the write-ahead log; None if there are none."""
+        """Monotonic second at which `checkpoint_if_due` first found records that are only in the write-ahead log. None
+        if it found none, or tried a checkpoint."""
         self._told_removed = False
-        """Whether the log says that the open file was removed."""
+        """Whether the event `outbox_removed` was logged for the open file."""
         self._may_exceed_bound = True
-        """Whether messages may fill more than the configured size: the file was opened and not written yet, or it is
-        larger. Deletions do not make a file smaller, and SQLite uses all of its free pages again."""
+        """Whether the file may be larger than the configured size. True after the file is opened, until the first new
+        message. SQLite fills the free pages of a larger file again, so `write` drops the oldest messages."""
         self.last_seq = 0
         """The highest seq so far."""
         self.drops = Drops()
@@ -88,18 +90,16 @@ class ResilientStore:
         if not reopen and missing != self._path:
             log.error("outbox_log_removed", path=str(self._path), waiting=self.counts().waiting)
             reopen = self._full_disk.checkpoint(store)
-        # Check the path again: the file may have been moved meanwhile. A moved file must stay open, because the agent
-        # does not know its new path.
+        # The file may have been moved since `missing` was called. A moved file must stay open, because the agent does
+        # not know its new path.
         if store.files.moved():
             self._move(store)
         elif reopen:
             self._attach()
 
     def checkpoint_if_due(self) -> None:
-        """Write the write-ahead log back into the file if messages have depended on this log for `CHECKPOINT_S`
-        seconds.
-
-        Do this earlier if `_MAX_RECENT` messages depend on this log.
+        """Write the write-ahead log back into the file if messages have been only in this log for `CHECKPOINT_S`
+        seconds, or if it has at least `_MAX_RECENT` such messages.
         """
         recent = 0 if self._store is None else len(self._store.recent.seqs)
         if self._store is None or not recent:
@@ -107,7 +107,7 @@ class ResilientStore:
         elif self._recent_since is None:
             self._recent_since = self._monotonic()
         elif self._monotonic() - self._recent_since >= CHECKPOINT_S or recent >= _MAX_RECENT:
-            # Measure the time anew, also if this checkpoint fails.
+            # The time starts again, even if this checkpoint fails.
             self._recent_since = None
             self._full_disk.checkpoint(self._store)
 

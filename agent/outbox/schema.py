@@ -10,7 +10,8 @@ from agent.storage import UnusableFileError, checksum, pragma
 
 _VERSION = 2
 _LATER = f"schema {{}} is newer than this agent's {_VERSION}"
-# No index and no AUTOINCREMENT: each adds one page to write for every message and every ack.
+# There is no index, because it adds one page to write for every message and every ack. AUTOINCREMENT adds one page for
+# every message.
 _SCHEMA = """
 CREATE TABLE message (
     seq INTEGER PRIMARY KEY,
@@ -34,7 +35,7 @@ INSERT = f"INSERT OR REPLACE INTO message ({COLUMNS}) VALUES ({', '.join('?' * l
 UPDATE = f"UPDATE message SET {', '.join(f'{name} = ?' for name in _FIELDS)} WHERE seq = ?"  # noqa: S608 - our own
 
 MAX_SEQ = 2**62
-"""Every sound seq is lower, because a seq is about the microseconds since 1970."""
+"""Every valid seq is lower, because a seq is about the microseconds since 1970."""
 _NUMBERS = frozenset({int, float})
 
 
@@ -102,11 +103,14 @@ def row_of(record: Record) -> tuple[Any, ...]:
 
 
 def record_from(row: tuple[Any, ...]) -> Record:
-    """Return the record of a row of COLUMNS. Raises DamagedRecordError if the row differs from what was stored."""
+    """Return the record of a row of COLUMNS.
+
+    Raises DamagedRecordError if id or body differ from what was stored, or if a number is not possible.
+    """
     seq, identity, created, attempts, refusals, next_try, parked, boot, mono, crc, body = row
     # The first schema had no checksum.
     sound = isinstance(body, bytes) and (crc is None or checksum(str(identity).encode(), body) == crc)
-    # A damaged page can put any type into the other columns.
+    # A damaged page can put a value of any type into any column.
     numbers = _NUMBERS.issuperset(map(type, (created, attempts, refusals, next_try, mono or 0.0)))
     if not sound or not numbers or seq >= MAX_SEQ:
         raise DamagedRecordError(seq)

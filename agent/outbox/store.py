@@ -1,4 +1,4 @@
-"""The SQLite file of the queue: its transactions and queries. Raises sqlite3.Error and OSError; decides nothing.
+"""The SQLite file of the queue: its transactions and queries. Raises sqlite3.Error and OSError.
 
 - The log is SQLite's write-ahead log. SQLite first writes each change to the log. To write the log back, or to make a
   checkpoint, means to copy the changes from the log into the file.
@@ -45,8 +45,8 @@ from agent.storage import (
 )
 
 # `apply` writes the log back if the log has at least this many pages. SQLite's own checkpoint is not used, because it
-# leaves the old pages in the log. If the log is damaged later, SQLite would treat its undamaged beginning as newer than
-# the file.
+# leaves the old pages in the log. If the log were damaged later, SQLite would treat its undamaged beginning as newer
+# than the file.
 _WAL_PAGES = 64
 _WAL_PAGES_WHEN_TIGHT = 8  # after `use_free_space`
 _WAIT_FOR_READERS_S = 0.25
@@ -58,7 +58,7 @@ _WAL_BYTES = 40 * 4120
 _CLAIM_PAGES = 16
 PAGE_BYTES = 4096  # SQLite's default
 
-# Removes the table that `use_free_space` leaves if the process is killed.
+# Removes the table of `use_free_space`. `open` does this too, because a killed process leaves the table.
 _RELEASE = "DROP TABLE IF EXISTS space"
 
 
@@ -66,7 +66,7 @@ class Store:
     """One open file."""
 
     def __init__(self, path: Path, db: sqlite3.Connection, max_pages: int) -> None:
-        """`max_pages` 0 means read-only."""
+        """`max_pages` is the maximum size of the file in pages; 0 means read-only."""
         self._path = path
         self._db = db
         self.read_only = max_pages == 0
@@ -100,7 +100,7 @@ class Store:
             max_pages = max_size_mb * 1024 * 1024 // pragma(db, "page_size")
             db.execute(f"PRAGMA max_page_count = {max_pages}")
             db.execute("PRAGMA secure_delete = OFF")  # Debian's default writes every page that becomes free
-            with contextlib.suppress(sqlite3.OperationalError):  # on a full disk
+            with contextlib.suppress(sqlite3.OperationalError):  # the disk may be full
                 db.execute(_RELEASE)
             keep_log_space(path, _WAL_BYTES)
             return cls(path, db, max_pages)
@@ -262,7 +262,8 @@ class Store:
     def oldest_of_size(self, size: int, spared: PendingWrites) -> list[int]:
         """Return the seqs of the oldest records that have at least `size` bytes in total, or all if they have less.
 
-        A record counts as the bytes of its body plus 80. Dead letters come first. Records in `spared` are left out.
+        A record counts as the bytes of its body plus 80 for the other columns. Dead letters come first. Records in
+        `spared` are left out.
         """
         found: dict[int, None] = {}
         for clause in ("WHERE parked IS NOT NULL", ""):
@@ -288,7 +289,8 @@ class Store:
         return pragma(self._db, "page_count") + size // PAGE_BYTES + 4 > self._max_pages
 
     def has_room_for_log(self) -> bool:
-        """Whether the disk has room for a checkpoint. An incomplete checkpoint leaves a file that needs its log."""
+        """Whether the disk has room for a checkpoint. After an incomplete checkpoint, the file is unusable without its
+        log."""
         growth = pragma(self._db, "page_count") * PAGE_BYTES - self.files.size()
         return growth <= 0 or growth + _WAL_PAGES * PAGE_BYTES // 8 <= free_space(self._path)
 
@@ -299,7 +301,7 @@ class Store:
         of the deleted reserve. Until `release_free_space`, the file does not grow any more, so a checkpoint always has
         room. Return whether there are new free pages.
         """
-        # Twice the need of a step, because another process may write at the same time.
+        # Twice the bytes of a step, because another process may write at the same time.
         least = 2 * _CLAIM_PAGES * PAGE_BYTES
         if self._uses_free_space and free_space(self._path) < least:
             return False

@@ -22,8 +22,8 @@ from agent.storage import sync_folder
 
 log = structlog.get_logger(__name__)
 
-_CHUNK = 256
-# A terabyte, so that only the disk limits a merge. The queue observes its configured size at the next `put`.
+_CHUNK = 256  # records in one transaction
+# A terabyte, so that only the disk limits a merge.
 _NO_BOUND_MB = 1_000_000
 
 
@@ -32,7 +32,7 @@ def take_over(former: Path, path: Path) -> Drops:
 
     The file `path` can then be larger than its configured size; its queue drops its oldest messages at the next `put`.
     If a disk error or a damaged file ends the move, the file `former` keeps the messages that were not moved, and a
-    warning is logged. Only messages that are not legible are dropped. Return their number by reason.
+    warning is logged. Only messages that are not legible are dropped. Return the number of dropped ones by reason.
     """
     drops = Drops()
     try:
@@ -50,7 +50,7 @@ def take_over(former: Path, path: Path) -> Drops:
 
 
 def _merge(former: Path, path: Path) -> Drops:
-    """Move all legible messages; each keeps its id. The other messages are dropped. Return their number by reason."""
+    """Move all legible messages with their ids, and drop the others. Return the number of dropped ones by reason."""
     drops = Drops()
     with closing(Store.open(former, _NO_BOUND_MB)) as source, closing(Store.open(path, _NO_BOUND_MB)) as target:
         while records := list(islice(source.everything(), _CHUNK)):

@@ -34,11 +34,11 @@ class Device:
     interval_s: float = 10.0
     """The configured seconds between two polls. `agent.polling.due_times` fits it to the push interval."""
     patience_s: float = 3.0
-    """Seconds for which the other devices of the link wait for one poll of this device. More than one time-out."""
+    """Seconds for which the other devices of the link wait for one poll of this device: three time-outs, and the pause
+    after a connect."""
     origin: object = None
-    """The settings that decide how the device is read: driver, profile, options, unit id and link. After a reload, a
-    configured device continues a device that is polled on the same link if their origins are equal and at least one
-    node id belongs to both."""
+    """The settings that decide how the device is read: driver, profile, options, unit id and link. A reload keeps the
+    health of a device if the new device has the same link, an equal origin and at least one node id of the old one."""
     health: DeviceHealth = field(default_factory=DeviceHealth)
     of_hybrid: bool = field(init=False)
     """Whether a node of the device uses only the readings whose `Reading.node` is its type, as in a hybrid."""
@@ -69,7 +69,6 @@ class Connection:
     link: Closable
     devices: tuple[Device, ...]
     address: str = ""
-    """The address of the link."""
 
 
 class PollListener(Protocol):
@@ -78,8 +77,8 @@ class PollListener(Protocol):
     def observe(self, device: Device, scan: Scan) -> None: ...
 
     def missed(self, device: Device, error: Exception, at: float) -> None:
-        """A poll of the device failed. Or the device is lost (its last poll failed), and this round did not poll it
-        again. `at` is in monotonic seconds."""
+        """A poll of the device failed, or this round did not poll the device because it is lost. `at` is in monotonic
+        seconds."""
         ...
 
     def skipped(self, device: Device, count: int) -> None:

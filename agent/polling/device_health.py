@@ -1,8 +1,7 @@
 """The health of a device: whether it is lost, and when it is polled again.
 
 A device is lost from its first failed poll to its next answer. This answer ends the back-off. `device_poller` calls
-`failed` and `answered`, and logs `device_lost` and `device_back`. The status shows the numbers of polls
-and the last scan.
+`failed` and `answered`, and logs `device_lost` and `device_back`.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class DeviceHealth:
     error: Exception | None = None
     """The error of the last failed poll; None if the last poll succeeded."""
     partial: str | None = None
-    """What the last answered poll could not read, in words; None if it was complete."""
+    """What is missing in the last answer, in words; None if it is complete."""
     last_answer: float | None = None
     """Time of the last answer; None before the first one."""
     back_since: float | None = None

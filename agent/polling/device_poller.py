@@ -2,8 +2,8 @@
 
 - A poll that is not complete after `LIMIT_S` counts as no answer.
 - An outage is logged once, with the level warning, or info if the device is expected to sleep. In the first `FLAP_S`
-  after the end of an outage, a new one is only logged with the level debug, so that an unstable device does not fill
-  the log. If the new outage still lasts when these seconds are over, the next failed poll logs it as usual.
+  after the end of an outage, a new outage is logged with the level debug, so that an unstable device does not fill the
+  log. If the new outage still lasts after these seconds, the next failed poll logs it as usual.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from drivers.model import Scan
 
 log = structlog.get_logger(__name__)
 
-# structlog adds the values of these variables to each event of a driver. `bound_contextvars` costs 20 times as much.
+# structlog adds the values of these variables to each event of a driver. `bound_contextvars` would need 20 times the
+# CPU time.
 _DEVICE: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}device")
 _ADDRESS: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}address")
 
 LIMIT_S = 60.0
 """Maximum seconds of one poll."""
 FLAP_S = 300.0
-"""Seconds after the end of an outage in which a new outage is only logged with the level debug."""
+"""Seconds after the end of an outage in which a new outage is logged with the level debug."""
 
 
 @dataclass(slots=True)
@@ -58,7 +59,7 @@ class DevicePoller:
         nights: Mapping[str, Night],
         wanted: Callable[[Device], bool],
     ) -> None:
-        """`nights`: node id → night, to decide whether a device is asleep. Its outage is then no warning."""
+        """`nights`: node id → night. It decides whether a device is asleep; its outage is then logged as info."""
         self._clock = clock
         self._listener = listener
         self._nights = nights
@@ -115,10 +116,7 @@ class DevicePoller:
             yield f"poll of {device.name}", running.stuck
 
     def failed(self, device: Device, error: Exception) -> None:
-        """Record that the device does not answer, or that its link cannot be opened. Log an outage once.
-
-        Do nothing if the device is no longer wanted.
-        """
+        """Record a failed poll, log the outage, and tell the listener. Do nothing if the device is no longer wanted."""
         if not self._wanted(device):
             return
         now = self._clock.monotonic()
