@@ -1,10 +1,11 @@
 """The due times of a device: moments at a fixed distance, which a late poll does not move. Pure.
 
-- The due times are counted from a tick of the pushes. An interval is fitted: it divides the push interval or is a
-  multiple of it. So each device whose interval is not longer than the push interval has a poll at each tick.
+- The due times are counted from a tick of the pushes. An interval is fitted: it is shortened until it divides the push
+  interval or is a multiple of it. So each device has a due time at each tick, less the lead of its link, unless its
+  interval is longer than the push interval.
 - Not all links of a large site are polled at the same moment. A hash of the link's address gives each link a moment
   before the tick. The time from that moment to the tick is the lead of the link. The leads are less than `LINK_S` times
-  the number of links, and less than one interval. With few links, all are polled at the tick itself.
+  the number of links, and less than one interval. Up to `LINKS_AT_ONCE` links are all polled at the tick itself.
 - A due time is skipped if the device still waits for its poll, or is being polled. The next due times do not move.
 """
 
@@ -18,7 +19,7 @@ LINK_S = 0.005
 """The leads of a site span this many seconds for each link. A controller polls a device in 0.3 to 2 ms of CPU time."""
 LINKS_AT_ONCE = 64
 """A site has one moment for every 64 links, at most `MOST_MOMENTS`. Each moment wakes the process, which costs CPU
-time: with 32 links per moment, a poll would cost a tenth more. A slow controller needs 0.1 s for 64 polls."""
+time: with 32 links per moment, a poll would need a tenth more. A slow controller needs 0.1 s for 64 polls."""
 MOST_MOMENTS = 25
 """Maximum number of different moments before a tick."""
 _SAME_S = 0.001

@@ -11,13 +11,12 @@ from agent.polling.device import Device
 def in_time(devices: Collection[Device], within_s: float) -> Collection[Device]:
     """Return those of the due `devices` of a link whose polls are probably complete within `within_s`.
 
-    The ranks here are those of `Device.rank`, but with the slow devices after all others. Devices of the same rank are
-    included together or not at all, because their order in a round is not known. If the devices of a rank do not fit,
-    these and the devices of all later ranks are left out. The lost devices are then left out too, because they are
-    polled last.
+    The devices are checked in the order of `Device.rank`, the slow ones after all others. Devices of the same rank are
+    included together or not at all, because their order in a round is not known. If they do not fit, these devices, all
+    later ones and the lost devices are left out.
     """
     round_s = sum(device.health.took_s for device in devices)
-    if 2 * round_s <= within_s:
+    if 2 * round_s <= within_s:  # no sum below is larger than 2 * round_s
         return devices
     found: list[Device] = []
     polls_s = again_s = 0.0
@@ -25,9 +24,9 @@ def in_time(devices: Collection[Device], within_s: float) -> Collection[Device]:
     for _, group in groupby(well, key=_order):
         same = list(group)
         polls_s += sum(device.health.took_s for device in same)
-        # The link alternates between the devices of a round and devices of an earlier rank that become due meanwhile.
-        # So until the ranks up to this one are complete, the polls of later ranks take at most `polls_s`. The repeated
-        # polls of the ranks before it also take at most `polls_s`.
+        # The link alternates between the devices of its round and urgent ones: devices of an earlier rank that become
+        # due meanwhile. So until the ranks up to this one are complete, polls of later ranks take at most `polls_s`.
+        # The repeated polls of earlier ranks also take at most `polls_s`.
         if polls_s + min(polls_s, round_s - polls_s) + min(polls_s, again_s) > within_s:
             return found
         again_s += sum(within_s // device.interval_s * device.health.took_s for device in same)

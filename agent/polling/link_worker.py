@@ -53,7 +53,7 @@ class LinkWorker:
         self._pace = LinkPace(connection.address, clock.monotonic())
         self._task: asyncio.Task[None] | None = None
         self._open: dict[Device, None] = {}
-        """The devices that are due and have neither answered nor failed yet, including those that are polled now."""
+        """The devices that are due and have not answered or failed yet, including those that are polled now."""
         self._waiting: dict[Device, None] = {}
         """The devices of `_open` that are not in a round yet."""
         self._futures: dict[asyncio.Future[None], set[Device]] = {}
@@ -67,9 +67,9 @@ class LinkWorker:
         self._pass: asyncio.Task[None] | None = None
         """The present pass; None between rounds."""
         self._patient_until: float
-        """When the patience with the device that is polled now ends, in the time of the event loop."""
+        """The end of the `patience_s` of the device that is polled now, in the time of the event loop."""
         self._polled_urgent = False
-        """Whether the last polled device did not belong to the round, but was polled because its rank comes first."""
+        """Whether the last device was polled because of its rank, before a device of the round."""
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Start the task if it is not running yet."""
@@ -92,7 +92,10 @@ class LinkWorker:
             self._close(device)
 
     def due(self, devices: Iterable[Device], count: int, now: float) -> None:
-        """Poll each of these devices once. `count` of their due times have passed since the last call."""
+        """Poll each of these devices once, unless it still waits for its poll or is being polled.
+
+        `count` of their due times have passed since the last call. Those that lead to no poll are counted as skipped.
+        """
         for device in devices:
             skipped = count - 1
             if device not in self._open:
@@ -175,8 +178,8 @@ class LinkWorker:
                     continue
                 (device,) = self.devices  # there is no other device that it could delay
                 if device not in self._waiting:
-                    # The device does not wait. For example, it became due while it was polled. Or a reload removed the
-                    # other devices, and an earlier pass still polls this one.
+                    # The device became due while it was polled. Or a reload removed the other devices, and an earlier
+                    # pass still polls this one.
                     continue
                 del self._waiting[device]
                 if device.health.failures and device.health.due > (now := self._clock.monotonic()):
@@ -224,7 +227,7 @@ class LinkWorker:
         Check at least every `step_s` seconds, because each device of the pass has its own `patience_s`.
         """
         loop = asyncio.get_running_loop()
-        self._patient_until = loop.time() + step_s  # until the pass sets it for its first device
+        self._patient_until = loop.time() + step_s  # the pass replaces it at its first device
         while not this_pass.done() and (left_s := self._patient_until - loop.time()) > 0:
             await asyncio.wait({this_pass}, timeout=min(left_s, step_s))
         if device := self._polling.get(this_pass):  # None if the pass has ended
@@ -281,8 +284,11 @@ class LinkWorker:
     def _next(self, order: deque[Device]) -> Device:
         """Return the next device to poll: usually the next device of the round.
 
-        If the last device belonged to the round, and the rank of a waiting device that is not lost comes before the
-        rank of the next one, return the waiting device. A lower `Device.rank` comes first.
+        Return a waiting device instead if all of these conditions hold:
+
+        - The last polled device belonged to the round.
+        - The waiting device is not lost.
+        - Its rank comes before the rank of the next device of the round.
         """
         if self._waiting and not self._polled_urgent:
             well = (device for device in self._waiting if not device.health.failures)

@@ -1,5 +1,5 @@
-"""Checks whether a link is fast enough for the intervals of its devices. Logs one event when the link becomes too slow,
-and one when it is fast enough again.
+"""Checks whether a link is fast enough for the intervals of its devices. Logs when it becomes too slow, and when it is
+fast enough again.
 
 The cycle of a device is the mean time between two of its polls.
 """
@@ -22,8 +22,8 @@ CHECK_S = 60.0
 LEAST_INTERVALS = 5
 """A cycle is also measured for at least this many intervals of its device."""
 TOO_SLOW = 1.25
-"""A link is too slow if the cycle of a device is more than this many times its interval. The factor leaves
-room for failed polls, which lengthen the cycles of the other devices of the link."""
+"""A link is too slow if the cycle of a device is more than this many times its interval. The factor leaves room for
+failed polls, which lengthen the cycles of the other devices of the link."""
 FAST_ENOUGH = 1.02
 """A link is fast enough again if the cycle of each device is at most this many times its interval."""
 

@@ -35,7 +35,7 @@ class Poller:
         watchdog: Watchdog | None = None,
         nights: Mapping[str, Night] = MappingProxyType({}),
     ) -> None:
-        """`nights`: node id → night, to decide whether a device that does not answer is asleep."""
+        """`nights`: node id → night. It decides whether a device that does not answer is asleep."""
         self._clock = clock
         self._listener = listener
         self._nights = nights

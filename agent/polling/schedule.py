@@ -35,8 +35,8 @@ class Schedule:
         """Monotonic second of a tick. None before the first call of `align`."""
         self._started = False
         self._heap: list[tuple[float, int, DueTimes, Batch]] = []
-        """The entry with the earliest due time is at index 0. The number is different in each entry, so that the rest
-        is never compared."""
+        """The entry with the earliest due time is at index 0. Each entry has another number, so that `DueTimes` are
+        never compared."""
         self._changed = WakeEvent()
         self._late = 0
         """Number of skipped polls that the log has not reported yet."""
@@ -44,7 +44,7 @@ class Schedule:
         """Monotonic second at which the log last reported skipped polls."""
 
     def align(self, push_s: float, at: float) -> bool:
-        """Count the due times from the tick at monotonic second `at`. If they changed, return True; then call `use`."""
+        """Count the due times from the tick at monotonic second `at`. Return whether they move; then call `use`."""
         if self._anchor is not None and push_s == self._push_s and same_phase(self._anchor, at, push_s):
             return False
         self._push_s, self._anchor = push_s, at

@@ -23,8 +23,7 @@ from typing import Literal
 # labels are rounded to whole seconds.
 _STEP_S = 0.5
 WAIT_S = 900.0
-"""If the wall clock is set back by more than these seconds, the labels go back too. If it is set back by less, the
-pushes wait."""
+"""If the wall clock is set back by more than this many seconds, the labels go back too. Otherwise the pushes wait."""
 # 2^64 divided by the golden ratio, as an odd number.
 _GOLDEN = 0x9E3779B97F4A7C15
 
