@@ -78,7 +78,7 @@ class Journal:
     def replay(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the id and the message of every complete line.
 
-        A line is skipped if it is not JSON, or has no id or message. The write of such a line was interrupted, so its
+        A line that is not JSON, or has no id or message, is skipped. The write of such a line was interrupted, so its
         message was not acknowledged.
         """
         self._file.seek(0)

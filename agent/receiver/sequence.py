@@ -29,12 +29,12 @@ class Arrival:
     """The position of a message in the sequence."""
 
     late: bool = False
-    """Whether the message is older than the newest received message. It is then backlog after an outage."""
+    """Whether the message is older than the newest received message, such as backlog after an outage."""
     missing: int = 0
     """The number of missing messages between the newest received message and this message; 0 if it is late."""
     surplus: bool = False
-    """Whether the time of the message is between the oldest and the newest received time, and no message was missing at
-    this time. Usually a received message with another id has the same time."""
+    """Whether no message was missing at the time of the message, and this time is from the oldest to the newest
+    received time. Usually a received message with another id has the same time."""
 
 
 @dataclass(slots=True)

@@ -35,8 +35,8 @@ _MAX_HEAD = 16 * 1024
 _LENGTH = re.compile("[0-9]{1,9}")
 # Seconds for which a sender may keep its connection open between two pushes.
 _IDLE_S = 600.0
-# Seconds for a TLS handshake, and for a request with its answer. A handshake or request that takes longer is an attack
-# or a dead link, even if bytes still arrive.
+# Maximum seconds of a TLS handshake, and of a request with its answer. One that takes longer is an attack or a broken
+# connection, even if bytes still arrive.
 _REQUEST_S = 60.0
 # Seconds for which the rest of the body is read and ignored after a refusal. If the server closed the connection at
 # once, the system would reset it, and the sender might not see the answer.
@@ -147,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         connections = self.server.connections
         connections.opened(self.request, _REQUEST_S)
-        # TLS starts here and not on the listening socket, so that a slow handshake delays no other connection.
+        # TLS starts in the thread of the connection, so that a slow handshake delays no other connection.
         if self.server.tls is not None:
             tcp_socket = self.request
             self.request = self.server.tls.wrap_socket(tcp_socket, server_side=True, do_handshake_on_connect=False)

@@ -24,14 +24,14 @@ MAX_BODY = 1 << 20
 # Enough for a week of messages from nine nodes, one message a minute from each.
 _REMEMBERED_IDS = 100_000
 _MAX_STREAMS = 1000
-"""If there are more, the stream that was added first is forgotten."""
+"""If there are more streams, the one that was added first is forgotten."""
 _MAX_ID = 256
 """Maximum characters of a `webhook-id`."""
 _MAX_DEPTH = 8
-"""Maximum nesting levels of a message. A valid message with `nodes` has four."""
+"""Maximum nesting levels of a message. A valid message has at most five: nodes, node, group, `operation_modes`."""
 _CLOCK_OFF_S = 120.0
-"""Maximum seconds between the time of a message that is not late and the receiver's clock. Beyond this, the verdict has
-a note."""
+"""The verdict has a note if the receiver's clock and the time of a message that is not late differ by more than this
+many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Verdict:
     message: dict[str, Any] | None = None
     duplicate: bool = False
     late: bool = False
-    """Whether the message is older than the newest received message of its stream (`Validator.streams`). It is then
+    """Whether the message is older than the newest received message of its stream (`Validator.streams`), such as
     backlog after an outage."""
     missing: int = 0
     """The number of messages that are missing between the newest received message of the stream and this message. 0 if
