@@ -9,9 +9,8 @@
   the other devices in turn.
 - If the next due time of a device passes before its poll is complete, the device misses this due time.
   `agent.polling.pace` decides when a link misses too many.
-- A device that does not answer is polled again after `BACKOFF_FIRST_S`. This delay doubles with each failed poll, up to
-  `BACKOFF_MAX_S`. One answer ends the back-off. If all devices of a link were lost, the first answer shows that the
-  link works again, and the other devices are polled in the same round.
+- If all devices of a link were lost, the first answer shows that the link works again. The other devices are then
+  polled in the same round. `agent.polling.device_health` has the back-off of a lost device.
 - A pass is a task that polls the devices of a round in turn. If a poll takes longer than the `patience_s` of its
   device, a new pass begins at once and polls the rest of the round, while the slow poll continues. The requests of both
   alternate on the link. The earlier pass polls no other device: it ends when its slow poll ends.
@@ -131,7 +130,7 @@ class LinkWorker:
         return self._future(devices) if devices else None
 
     def end_overdue(self) -> None:
-        """End the polls that take too long. The caller calls this every few seconds."""
+        """See `DevicePoller.end_overdue`."""
         self._device_poller.end_overdue()
 
     def in_progress(self) -> Iterator[tuple[str, float]]:

@@ -44,7 +44,7 @@ class Schedule:
         """Monotonic second at which the log last reported skipped polls."""
 
     def align(self, push_s: float, at: float) -> bool:
-        """Count the due times from the tick at monotonic second `at`. Return whether they move; then call `use`."""
+        """Count the due times from the tick at monotonic second `at`. Return whether they move. If so, call `use`."""
         if self._anchor is not None and push_s == self._push_s and same_phase(self._anchor, at, push_s):
             return False
         self._push_s, self._anchor = push_s, at

@@ -1,4 +1,4 @@
-"""Time as a dependency. Schedules use monotonic time; messages and logs have wall time."""
+"""The clocks. Schedules use monotonic time; messages and logs have wall time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class WakeEvent(asyncio.Event):
 
 
 async def sleep_unless(clock: Clock, seconds: float, event: WakeEvent) -> bool:
-    """Sleep for `seconds`, or until `event` is set. Returns whether `event` is set."""
+    """Sleep for `seconds`, or until `event` is set. Return whether `event` is set."""
     if event.is_set():
         return True
     # A second task that waits for the event would double the CPU time of this function. The schedule of the polls calls

@@ -1,6 +1,7 @@
 """Decides whether the wall clock may date messages. A controller without a battery-backed clock starts in the past.
 
-The clock becomes trusted when one of these conditions holds. It then stays trusted while the date is plausible.
+The clock becomes trusted when its date is plausible and one of these conditions holds. It stays trusted while its date
+is plausible.
 
 - The kernel reports a maximum error of the clock below 16 s (the rule of `timedatectl`). This shows that a service
   (chrony, ntpd, timesyncd, PTP) has set the clock.
@@ -8,9 +9,8 @@ The clock becomes trusted when one of these conditions holds. It then stays trus
 - No time service runs 30 s after boot, as in containers and many virtual machines. Nothing will set the clock.
 - `push.wait_for_clock_s` seconds have passed since boot. The time service probably does not reach its server.
 
-A date is plausible from 2023-11-14 on, because no message is older than the agent. An earlier date is not trusted, even
-if the clock was trusted before. While the clock is not trusted, messages wait in the queue, and the log says so.
-`wait_for_clock_s = 0` trusts any date.
+A date is plausible from 2023-11-14 on, because no message is older than the agent. While the clock is not trusted,
+messages wait in the queue, and the log says so. `wait_for_clock_s = 0` trusts any date.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def plausible(at: float) -> bool:
 def boot_id() -> str:
     """Return the id of this boot. Monotonic times of one boot can be compared.
 
-    If the kernel does not give the id, return a new one, so that no earlier time is compared.
+    If the kernel does not give the id, return a random one, so that no time of an earlier process is compared.
     """
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()

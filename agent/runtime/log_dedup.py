@@ -32,9 +32,9 @@ class _Seen:
     since: float
     """Monotonic second of the first one."""
     passed: int = 0
-    """How many were logged."""
+    """How many were below the limit."""
     held: int = 0
-    """How many were not logged."""
+    """How many were above the limit, and so were not logged."""
 
 
 class RepeatLimiter:

@@ -31,7 +31,7 @@ def configure(level: str, format: Format = "auto", stream: TextIO | None = None)
     """Write events and the warnings of libraries to `stream`; None means standard error."""
     out = stream if stream is not None else sys.stderr
     number = getattr(logging, level.upper())
-    # A reload keeps the RepeatLimiter, because a new RepeatLimiter would let all repeated events through again.
+    # A reload keeps the RepeatLimiter, because a new one would log repeated events again.
     counting = [each for each in structlog.get_config()["processors"] if isinstance(each, RepeatLimiter)]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -63,7 +63,7 @@ def _renderers(format: Format, out: TextIO) -> list[Processor]:  # noqa: A002 - 
         _escaped,
         structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S%z", utc=False),
         # The first argument is given by position, because its name differs between versions of structlog. Tracebacks
-        # are formatted already. With any formatter except `plain_traceback`, structlog would log a warning.
+        # are formatted already. With any other formatter, structlog would log a warning.
         structlog.dev.ConsoleRenderer(24, colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback),
     ]
 

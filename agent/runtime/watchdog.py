@@ -1,7 +1,7 @@
-"""The watchdog finds work that is not done at its deadline. Such work is stuck.
+"""The watchdog finds stuck work: work that is not done at its deadline.
 
-While work is stuck, the service manager gets no WATCHDOG=1, and restarts the agent. A request that gets no answer and a
-write to a full disk are not stuck: they end before their deadline, with an error.
+While work is stuck, the service manager gets no WATCHDOG=1, and restarts the agent. A request without an
+answer is not stuck, because it ends with an error before its deadline. The same is true for a write to a full disk.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from agent.runtime.clock import Clock
 
-# Seconds until work is stuck. For a push, they are added to its time-out.
+# Seconds from the start of work to its deadline. For an attempt, its time-out is added.
 STUCK_S = 120.0
 
 
@@ -32,7 +32,7 @@ class Watchdog:
 
     @contextmanager
     def running(self, what: str, within_s: float) -> Iterator[None]:
-        """Return a context manager. `what` is overdue if the block takes longer than `within_s` seconds."""
+        """Register `what` while the block runs. It is overdue if the block takes longer than `within_s` seconds."""
         work = object()
         self._due[work] = (what, self._clock.monotonic() + within_s)
         try:

@@ -28,9 +28,9 @@ WITHHELD = "[not shown: it contains a secret]"
 _SHORTEST = 4
 # This many characters (or bytes) at the beginning of a peer's text are searched for secrets. The rest is never shown.
 _READ = 4096
-# Of the secrets that may be rotated, at most this many are remembered.
+# Maximum number of secrets that `learn` remembers.
 _KEPT_SECRETS = 16
-# How often escapes are resolved, because they may be nested, as in \u0025\u0032\u0046.
+# Maximum rounds that resolve escapes, because escapes may be nested, as in \u0025\u0032\u0046.
 _ROUNDS = 4
 _NUMBERED = re.compile(r"(?:\\+|%)u\{?([0-9a-fA-F]{4,6})\}?|\\+x([0-9a-fA-F]{2})")
 _BETWEEN = re.compile(r"[\\\s\0]+")

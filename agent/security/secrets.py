@@ -1,4 +1,4 @@
-"""Secrets that may be rotated while the agent runs. When a file changes, its secret is read again. repr hides them."""
+"""Secrets that may be rotated while the agent runs. When a file changes, its secret is read again."""
 
 from __future__ import annotations
 
@@ -46,9 +46,8 @@ class SecretFile:
     ) -> None:
         """`event` is logged when the secret changes. `mistake` returns the rule that a text breaks, or None.
 
-        The first problem with the file is a warning, and the next ones are logged at level debug, until the file is
-        usable again. With `quiet`, problems before the file is usable for the first time are only logged at level
-        debug.
+        The first problem with the file is a warning. The next ones are logged at level debug, until the file is usable
+        again. With `quiet`, problems are logged at level debug until the file is usable for the first time.
         """
         self.path = path
         self._event = event
@@ -126,7 +125,7 @@ class Token:
         return next((value for value in values if value != self._refused), self._refused)
 
     def refused(self, token: Secret) -> Secret:
-        """Report that the endpoint rejects `token`. Returns the token to use next: `token` if there is no other."""
+        """Report that the endpoint rejects `token`. Return the token to use next: `token` if there is no other."""
         for file in self._files:
             file.forget()
         self._refused = token
@@ -137,8 +136,8 @@ class Token:
 
 
 def open_to_all(path: Path) -> bool:
-    """Whether every user of this machine can read the file. False for special files such as /dev/null,
-    and if the mode cannot be read."""
+    """Whether every user of this machine can read the file. False for a special file such as /dev/null, and if the
+    mode cannot be read."""
     try:
         mode = path.stat().st_mode
         return S_ISREG(mode) and bool(mode & S_IROTH)

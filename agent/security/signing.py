@@ -13,9 +13,9 @@ _PREFIX = "whsec_"
 def signatures(secrets: str, identity: str, at: int, body: bytes) -> str:
     """Return the value of the header `webhook-signature`: one signature per secret, so that secrets can be rotated.
 
-    `secrets` holds one or more `whsec_<base64>`, separated by white space; the prefix may be absent. `identity`
-    is the id of the message. `at` is in Unix seconds. Raises ValueError if there is no secret, or if a secret is empty
-    or not base64. The error text has no secret.
+    `secrets` holds one or more `whsec_<base64>`, separated by white space; the prefix may be absent. `identity` is the
+    id of the message. `at` is in Unix seconds. Raises ValueError if there is no secret, or if a secret is empty or not
+    base64. The error text has no secret.
     """
     keys = signing_keys(secrets)
     signed = f"{identity}.{at}.".encode() + body
