@@ -80,7 +80,7 @@ class LinkWorker:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         for device in list(self._open):
-            self._close(device)
+            self._finish(device)
         await self.link.close()
 
     def replace(self, devices: tuple[Device, ...]) -> None:
@@ -88,7 +88,7 @@ class LinkWorker:
         self.devices = devices
         for device in [device for device in self._waiting if device not in devices]:
             del self._waiting[device]
-            self._close(device)
+            self._finish(device)
 
     def due(self, devices: Iterable[Device], count: int, now: float) -> None:
         """Poll each of these devices once, unless it still waits for its poll or is being polled.
@@ -143,7 +143,7 @@ class LinkWorker:
         self._complete()
         return future
 
-    def _close(self, device: Device) -> None:
+    def _finish(self, device: Device) -> None:
         """Remove the device from `_open`, because it answered or failed, or is not polled any more.
 
         Complete the futures that are done.
@@ -185,7 +185,7 @@ class LinkWorker:
                     self._missed(device, now)
                 else:
                     await self._device_poller.poll(device)
-                self._close(device)
+                self._finish(device)
 
     def _missed(self, device: Device, now: float) -> None:
         self._listener.missed(device, device.health.error or LinkError("not asked"), now)
@@ -201,24 +201,24 @@ class LinkWorker:
             (device for device in waiting if not device.health.failures),
             key=lambda device: (device.health.slow, device.rank),
         )
-        down = {device: None for device in waiting if device.health.failures}
+        lost = {device: None for device in waiting if device.health.failures}
         due = sorted(
-            (device for device in down if device.health.due <= now),
+            (device for device in lost if device.health.due <= now),
             key=lambda device: (not device.measures_grid, device.health.due),
         )
         order = deque((*well, *due))
         shortest_s = min((device.patience_s for device in waiting), default=0.0)
-        lost = {device: device.health.failures for device in self.devices}
-        if not all(lost.values()):
-            lost.clear()
+        all_lost = {device: device.health.failures for device in self.devices}
+        if not all(all_lost.values()):
+            all_lost.clear()
         while order:
-            this_pass = self._pass = group.create_task(self._poll_in_turn(order, down, lost))
+            this_pass = self._pass = group.create_task(self._poll_in_turn(order, lost, all_lost))
             await self._wait_for_pass(this_pass, shortest_s)
         self._pass = None
-        for device in down:
+        for device in lost:
             if device in self.devices:  # a reload can have removed the device
                 self._missed(device, now)
-            self._close(device)
+            self._finish(device)
 
     async def _wait_for_pass(self, this_pass: asyncio.Task[None], step_s: float) -> None:
         """Wait until the pass ends, or the poll of a device takes longer than its `patience_s` (then it is slow).
@@ -232,53 +232,53 @@ class LinkWorker:
         if device := self._polling.get(this_pass):  # None if the pass has ended
             device.health.slow = True
 
-    async def _poll_in_turn(self, order: deque[Device], down: dict[Device, None], lost: dict[Device, int]) -> None:
+    async def _poll_in_turn(self, order: deque[Device], lost: dict[Device, None], all_lost: dict[Device, int]) -> None:
         """Poll the devices in `order` until one takes longer than its `patience_s`. This is a pass.
 
-        `down` are the lost devices of the round that are not polled yet. The polled ones are removed from it.
+        `lost` are the lost devices of the round that are not polled yet. The polled ones are removed from it.
 
-        If all devices of the link were lost at the start of the round, `lost` has the number of failed polls of each
-        device until then. Otherwise `lost` is empty. The first answer in the round adds these devices to the round, and
-        empties `lost`.
+        If all devices of the link were lost at the start of the round, `all_lost` has the number of failed polls of
+        each device until then. Otherwise `all_lost` is empty. The first answer in the round adds these devices to the
+        round, and empties `all_lost`.
         """
         loop = asyncio.get_running_loop()
         this_pass = cast("asyncio.Task[None]", asyncio.current_task())
         try:
             while order and self._pass is this_pass:
                 device = self._polling[this_pass] = self._next(order)
-                probe = device in down
-                down.pop(device, None)
+                probe = device in lost
+                lost.pop(device, None)
                 if device not in self.devices:
-                    self._close(device)  # removed by a reload
+                    self._finish(device)  # removed by a reload
                     continue
                 device.health.slow = False
                 self._patient_until = loop.time() + device.patience_s
                 error = await self._device_poller.poll(device)
-                self._close(device)
+                self._finish(device)
                 if self._pass is not this_pass:
                     return
                 if isinstance(error, ConnectError):
                     # The link cannot be opened, so no other device can be reached in this round.
                     while order:
-                        down.pop(other := order.popleft(), None)
+                        lost.pop(other := order.popleft(), None)
                         self._device_poller.failed(other, error)
-                        self._close(other)
+                        self._finish(other)
                 elif error is not None and probe:
                     order.clear()
                 elif error is None:
-                    self._add_lost(order, down, lost)
+                    self._add_lost(order, lost, all_lost)
         finally:
             self._polling.pop(this_pass, None)
 
-    def _add_lost(self, order: deque[Device], down: dict[Device, None], lost: dict[Device, int]) -> None:
-        """Add to the round the `lost` devices that it has not polled yet, in the order of their rank. Empty `lost`."""
-        for device in sorted(lost, key=lambda device: device.rank):
-            polled = device.health.failures != lost[device] or device in self._polling.values()
+    def _add_lost(self, order: deque[Device], lost: dict[Device, None], all_lost: dict[Device, int]) -> None:
+        """Add the `all_lost` devices that are not polled yet to the round, sorted by rank. Empty `all_lost`."""
+        for device in sorted(all_lost, key=lambda device: device.rank):
+            polled = device.health.failures != all_lost[device] or device in self._polling.values()
             if device in self.devices and device not in order and not polled:
                 self._waiting.pop(device, None)
-                self._open[device] = down[device] = None
+                self._open[device] = lost[device] = None
                 order.append(device)
-        lost.clear()
+        all_lost.clear()
 
     def _next(self, order: deque[Device]) -> Device:
         """Return the next device to poll: usually the next device of the round.

@@ -73,9 +73,9 @@ class LinkPace:
             return
         worst, most = None, TOO_SLOW
         in_time = late = False
-        waiting, self._missed = self._missed, {}
+        measured, self._missed = self._missed, {}
         for device in devices:
-            health, missed = device.health, waiting.get(device)
+            health, missed = device.health, measured.get(device)
             if health.failures:
                 health.cycle_s = None
                 continue

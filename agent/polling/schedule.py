@@ -38,7 +38,7 @@ class Schedule:
         """The entry with the earliest due time is at index 0. Each entry has another number, so that `DueTimes` are
         never compared."""
         self._changed = WakeEvent()
-        self._late = 0
+        self._skipped = 0
         """Number of skipped polls that the log has not reported yet."""
         self._reported = -inf
         """Monotonic second at which the log last reported skipped polls."""
@@ -81,16 +81,16 @@ class Schedule:
     def release(self) -> None:
         """Give the devices that are due to their link workers."""
         now = self._clock.monotonic()
-        late = 0
+        skipped = 0
         while self._heap and self._heap[0][0] <= now:
             _, number, due_times, batch = self._heap[0]
             count = due_times.take(now)
             heapreplace(self._heap, (due_times.next, number, due_times, batch))
-            late += (count - 1) * sum(len(devices) for _, devices in batch)
+            skipped += (count - 1) * sum(len(devices) for _, devices in batch)
             for worker, devices in batch:
                 worker.due(devices, count, now)
-        if late:
-            self._report(late, now)
+        if skipped:
+            self._report(skipped, now)
 
     async def run(self) -> None:
         """Call `release` at each due time until cancelled."""
@@ -100,8 +100,8 @@ class Schedule:
             self._changed.clear()
             self.release()
 
-    def _report(self, late: int, now: float) -> None:
-        self._late += late
+    def _report(self, skipped: int, now: float) -> None:
+        self._skipped += skipped
         if now - self._reported >= REPORT_S:
-            log.warning("polls_skipped", polls=self._late, reason="the process got no time to make them")
-            self._late, self._reported = 0, now
+            log.warning("polls_skipped", polls=self._skipped, reason="the process got no time to make them")
+            self._skipped, self._reported = 0, now
