@@ -177,8 +177,8 @@ class ResilientStore:
             found = (record for record in ask(store) if record.seq not in self._unsaved and wanted(record))
             return list(islice(found, limit))
 
-        here = [record for record in self._unsaved.records if wanted(record)]
-        return sorted((self._read(stored) or []) + here, key=lambda record: record.seq)[:limit]
+        unsaved = [record for record in self._unsaved.records if wanted(record)]
+        return sorted((self._read(stored) or []) + unsaved, key=lambda record: record.seq)[:limit]
 
     def get(self, seq: int) -> Record | None:
         """Return the current state of the record with this seq; None if it is gone."""
@@ -192,9 +192,10 @@ class ResilientStore:
         if not self._unsaved:
             return stored
         masked = self._read(lambda store: store.counts_of(self._unsaved)) or Counts(0, 0)
-        here = self._unsaved.records
-        dead = sum(record.parked is not None for record in here)
-        return Counts(stored.waiting - masked.waiting + len(here) - dead, stored.parked - masked.parked + dead)
+        unsaved = self._unsaved.records
+        parked = sum(record.parked is not None for record in unsaved)
+        waiting = len(unsaved) - parked
+        return Counts(stored.waiting - masked.waiting + waiting, stored.parked - masked.parked + parked)
 
     def oldest(self, limit: int) -> list[tuple[int, float, bool]]:
         """Return seq, date in Unix seconds, and whether the date is known, of the oldest records in the file.

@@ -12,7 +12,7 @@ import hmac
 import re
 from collections.abc import Mapping
 
-# Largest difference between `webhook-timestamp` and the clock of the receiver in seconds, from the specification.
+# Largest difference between `webhook-timestamp` and the clock of the receiver in seconds, as in the official libraries.
 # An attacker can repeat a signed message only within this time. The clock of a site is rarely off by more.
 TOLERANCE_S = 300.0
 _SECONDS = re.compile("[0-9]{1,11}")

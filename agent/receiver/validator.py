@@ -128,13 +128,13 @@ class Validator:
             self._seen.popitem(last=False)
         self.site = self.site or message["siteNodeId"]
         at = int(message["time"])
-        place = self._stream(message).arrived(at)
-        notes = [f"{place.missing} missing before it"] if place.missing else []
-        if place.surplus:
+        arrival = self._stream(message).arrived(at)
+        notes = [f"{arrival.missing} missing before it"] if arrival.missing else []
+        if arrival.surplus:
             notes.append("no message with this time was missing; usually a message with another id has the same time")
-        if not place.late and abs(ahead := at - self.now()) > _CLOCK_OFF_S:
+        if not arrival.late and abs(ahead := at - self.now()) > _CLOCK_OFF_S:
             notes.append(f"its time is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this clock")
-        return Verdict(200, message=message, late=place.late, missing=place.missing, notes=tuple(notes))
+        return Verdict(200, message=message, late=arrival.late, missing=arrival.missing, notes=tuple(notes))
 
     def _judge(self, headers: Mapping[str, str], body: bytes) -> Verdict:
         self._require_token(headers.get("authorization", ""))

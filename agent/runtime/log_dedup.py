@@ -68,8 +68,8 @@ class RepeatLimiter:
         seen.passed += 1
 
     def _log_counts(self, now: float) -> None:
-        over = [key for key, seen in list(self._seen.items()) if now - seen.since >= WINDOW_S]
-        for key, seen in [(key, self._seen.pop(key, None)) for key in over]:  # None: another thread was faster
+        ended = [key for key, seen in list(self._seen.items()) if now - seen.since >= WINDOW_S]
+        for key, seen in [(key, self._seen.pop(key, None)) for key in ended]:  # None: another thread was faster
             if seen is not None and seen.held:
                 about = {name: value for name, value in zip(_ABOUT, key[1:], strict=True) if value != "None"}
                 # The context is empty, because the present event can be about another endpoint than the counted ones.

@@ -32,10 +32,10 @@ def configure(level: str, format: Format = "auto", stream: TextIO | None = None)
     out = stream if stream is not None else sys.stderr
     number = getattr(logging, level.upper())
     # A reload keeps the RepeatLimiter, because a new one would log repeated events again.
-    counting = [each for each in structlog.get_config()["processors"] if isinstance(each, RepeatLimiter)]
+    limiters = [each for each in structlog.get_config()["processors"] if isinstance(each, RepeatLimiter)]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
-        counting[0] if counting else RepeatLimiter(),
+        limiters[0] if limiters else RepeatLimiter(),
         structlog.processors.add_log_level,
         structlog.processors.format_exc_info,
         _bounded,
