@@ -56,7 +56,7 @@ class ResilientStore:
         self._failure = DiskFailure(path, monotonic)
         self._recent_since: float | None = None
         """Monotonic second at which `checkpoint_if_due` first found records that are only in the write-ahead log. None
-        if it found none, or tried a checkpoint."""
+        if it found none or has just tried a checkpoint."""
         self._told_removed = False
         """Whether the event `outbox_removed` was logged for the open file."""
         self._may_exceed_bound = True
