@@ -1,14 +1,14 @@
 """The output of a driver: quantities with fixed units and signs, readings, scans.
 
-This module imports no other module of the project. The sign of a power follows the payload contract:
+The sign of a power follows the payload contract:
 
 - grid: import positive, export negative
 - solar: production positive
 - storage: charge positive, discharge negative
 - heat_pump, switched_load, variable_power_load: consumption positive
 
-For a meter (`Kind.METER`), power that flows into the installation behind the meter is positive. If the meter belongs to
-another node than the grid, `agent.domain.node` may change the sign of this power, and renames the counters.
+For a meter (`Kind.METER`), power that flows into the installation behind the meter is positive. If the node of the
+meter is not of type grid, `agent.domain.node` renames the counters. It inverts the power on a solar node.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple, Self, overload
 
 
 class _Text(StrEnum):
-    """A StrEnum with the fast hash of str. The hash of Enum is slow Python code that runs on every look-up."""
+    """A StrEnum with the fast hash of str. The hash of Enum is slow, because it is Python code."""
 
     __hash__ = str.__hash__
 
@@ -115,8 +115,8 @@ class Nature(_Text):
     """How the values of a quantity behave over time."""
 
     GAUGE = "gauge"
-    COUNTER = "counter"  # lifetime counter: grows, resets or rolls over
-    DAILY = "daily"  # the device's own counter since its midnight
+    COUNTER = "counter"  # energy since installation; it may be reset or roll over
+    DAILY = "daily"  # energy since the device's midnight
     STATE = "state"
 
 
@@ -167,7 +167,7 @@ class Quantity(Enum):
         """Return the name of the quantity in a payload, such as `voltage_l1_V`."""
         return "_".join(part for part in (self.value, phase, self.unit.value) if part)
 
-    # Faster than the hash of Enum. Members are singletons, so the hash of the identity is sufficient.
+    # Faster than the hash of Enum. There is only one object for each member, so its identity is a valid hash.
     __hash__ = object.__hash__
 
 
@@ -285,7 +285,7 @@ class Scan(NamedTuple):
 
     readings: Sequence[Reading]
     started: float
-    """In monotonic seconds, as `finished`."""
+    """Monotonic seconds at the start of the poll. `finished` is its end."""
     finished: float
     errors: tuple[Exception, ...] = ()
     requests: int = 0

@@ -1,8 +1,7 @@
-"""Looks up the addresses of host names in daemon threads.
+"""Looks up the addresses of host names, each in a daemon thread of its own.
 
-The event loop can look up names too, but in a small thread pool that other tasks also use. When the loop ends, it waits
-for the threads of this pool. While a site is offline, a look-up can hang. In the pool, such a look-up would block other
-tasks and the end of the process.
+While a site is offline, a look-up can hang. `loop.getaddrinfo` uses a small thread pool. There, a look-up that hangs
+would block other tasks that use the pool. It would also block the end of the process, which waits for the pool.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ _Lookup = asyncio.Future[list[str]]
 
 
 class Resolver:
-    """Looks up host names. All links share one resolver; each endpoint has its own. No resolver waits for another."""
+    """Looks up host names. All links share one resolver. Each endpoint has its own, so it does not wait for others."""
 
     def __init__(self, threads: int) -> None:
         """At most `threads` names are looked up at the same time; further names wait."""
         self._threads = threads
         self._pending: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Lookup]] = WeakKeyDictionary()
-        """The current look-ups. All callers with the same name share one look-up and its thread."""
+        """Event loop → host name → current look-up. Callers with the same name share one look-up."""
 
     async def addresses(self, host: str) -> list[str]:
         """Return at least one IP address of `host`, which is a name or an IP address.

@@ -1,4 +1,4 @@
-"""Opens serial ports. pyserial opens a port, and this module makes an asyncio transport of it.
+"""Opens serial ports with pyserial, each as an asyncio transport.
 
 pymodbus' client can also open ports. But it does not report why a port cannot be opened, and its transport does not
 report when the port closes (docs/decisions/0001-pymodbus.md).
@@ -16,11 +16,11 @@ from drivers.modbus.settings import LinkSettings
 from drivers.modbus.transport import Transport
 
 _MOST_BYTES = 1024
-"""Maximum number of bytes that one read takes from the port."""
+"""Maximum bytes of one read from the port."""
 
 
 class _SerialTransport(asyncio.Transport):
-    """Writes at once, without a buffer. A request is shorter than the buffer of the port."""
+    """Writes at once, without a buffer of its own: a request is shorter than the buffer of the port."""
 
     def __init__(self, port: serial.Serial, protocol: Transport) -> None:
         super().__init__()

@@ -53,13 +53,13 @@ class LinkSettings:
 
     @property
     def link_key(self) -> tuple[object, ...]:
-        """Identifies the link. Settings with the same host and port, or the same serial port, have the same value."""
+        """Equal for settings with the same host and port, or with the same serial port."""
         if self.serial_port is not None:
             return (realpath(self.serial_port),)
         return str(self.host).lower(), self.port
 
     def conflicts(self, other: LinkSettings) -> Iterator[tuple[str, object, object]]:
-        """Yield (key, own value, other value) for each difference because of which two devices cannot share a link."""
+        """Yield (key, own value, other value) for each key that differs, but must be equal on one link."""
         for field in fields(self):
             ours, theirs = getattr(self, field.name), getattr(other, field.name)
             if ours != theirs and field.name not in _TIMING_KEYS and field.name not in ("host", "serial_port"):
@@ -67,8 +67,8 @@ class LinkSettings:
 
     @property
     def line_silence_s(self) -> float:
-        """Seconds of silence between two RTU frames on a serial port: the time of 3.5 characters, at least 1.75 ms.
+        """Seconds of silence between two RTU frames on a serial port, 0 for all other links.
 
-        For all other links, it is 0.
+        It is the time of 3.5 characters of 11 bits, at least 1.75 ms (Modbus over Serial Line V1.02, section 2.5.1.1).
         """
         return max(3.5 * 11 / self.baudrate, 0.00175) if self.serial and self.kind.framing == "rtu" else 0.0

@@ -1,8 +1,10 @@
-"""One open connection: sends a request and waits for its reply, at most for the timeout.
+"""One open connection. Sends a request and waits for its reply until the timeout.
 
-It uses asyncio's protocol interface instead of pymodbus' client. That client accepts replies with too few registers,
-notices a lost connection only at the timeout, and needs more time per request. After a failed request, the caller must
-not send another request on this connection while a late reply can still arrive.
+After a failed request, the caller must not send another request on this connection while a late reply can arrive
+(`Transport.expects_late_reply`).
+
+The module uses asyncio's protocol interface instead of pymodbus' client. That client accepts replies with too few
+registers, notices a lost connection only at the timeout, and needs more time per request.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ Answer = TypeVar("Answer")
 class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
     """A stream, a connected datagram socket or a serial line.
 
-    For a stream, `get_buffer` gives asyncio a small buffer. Otherwise asyncio would allocate 256 KiB for each receive,
-    and the C library would get this memory from the system and return it each time.
+    For a stream, `get_buffer` gives asyncio a small buffer. Without it, asyncio would allocate 256 KiB for each
+    receive, and the C library would get this memory from the system and return it each time.
     """
 
     def __init__(self, framing: Framing | LineFraming, address: str, *, datagrams: bool = False) -> None:
@@ -50,8 +52,7 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
         """The framing if its replies have no transaction number (RTU and ASCII), otherwise None."""
         self._accept = framing.accept if self._line is None else self._accept_on_line
         self.copies = Copies()
-        """Recognises copies of replies. `Link` sets its own `Copies`, which also knows whether copies arrived on its
-        earlier connections."""
+        """Recognises copies of replies. `Link` replaces it with the `Copies` that it keeps for all its connections."""
         self._address = address
         self._datagrams = datagrams
         self._transport: Any = None
@@ -78,7 +79,7 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
 
     @property
     def usable(self) -> bool:
-        """Whether the connection is open. False after either side has closed it."""
+        """Whether the connection is open."""
         return not self._transport.is_closing()
 
     async def exchange(self, request: RequestPdu[Answer], timeout_s: float) -> Answer:
@@ -104,9 +105,10 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
             self._reply = None
             first, self._first = self._first, False
         if isinstance(outcome, DriverError):
-            # Some gateways give a wrong transaction number to the first reply of each connection. There was no earlier
-            # request on this connection. So the reply belongs to this request, and no late reply is expected. After a
-            # RepeatedReplyError, the link itself waits until no copy can arrive.
+            # No late reply is expected in two cases:
+            # - The first reply of the connection has a wrong transaction number, as from some gateways. There was no
+            #   earlier request on this connection, so this reply belongs to this request.
+            # - After a RepeatedReplyError, the link itself waits until no copy can arrive.
             wrong_first = first and isinstance(outcome, WrongTransactionError)
             answered = wrong_first or isinstance(outcome, RepeatedReplyError)
             self.expects_late_reply = isinstance(outcome, (SilentError, BadReplyError)) and not answered
@@ -174,7 +176,7 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
         if not self.numbered:
             self.copies.unsolicited(data)
         elif not self._datagrams and not self._is_copy(data):
-            self.abort()  # frames have no checksum, so the beginning of the next frame cannot be found in the stream
+            self.abort()  # MBAP frames have no checksum, so the beginning of the next frame cannot be found
 
     def _is_copy(self, data: bytes) -> bool:
         """Whether the bytes are a second reply to the last request."""
@@ -186,7 +188,7 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
             return False
 
     def datagram_received(self, data: bytes, addr: object) -> None:
-        self._received = b""  # no frame is divided between two datagrams
+        self._received = b""  # a frame is in one datagram
         self.data_received(data)
 
     def error_received(self, exc: Exception) -> None:

@@ -1,4 +1,7 @@
-"""Limits how many links connect at the same time. Otherwise, a busy event loop makes connects exceed their timeout."""
+"""Limits how many links connect at the same time.
+
+Without a limit, many connects would keep the event loop busy, so that some of them would exceed their timeout.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ _STEPS = 10
 
 
 class Turns:
-    """Limits how many blocks of code start at the same time in one event loop. A turn is the permission to start."""
+    """Limits how many blocks of code have a turn at the same time in one event loop."""
 
     def __init__(self, at_once: int, hold_s: float) -> None:
-        """At most `at_once` turns are taken at the same time.
+        """At most `at_once` blocks have a turn at the same time.
 
-        A turn is given back when its block ends, but at the latest after `hold_s` seconds: a host that does not answer
-        must not delay the others.
+        A turn ends with its block, at the latest after `hold_s` seconds: a host that does not answer must not delay
+        the others.
         """
         self._at_once = at_once
         self._hold_s = hold_s
@@ -26,7 +29,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn. The block of the `async with` statement may take longer than the turn."""
+        """Wait for a turn. The block of the `async with` may continue after the end of its turn."""
         loop = asyncio.get_running_loop()
         free = self._free.setdefault(loop, asyncio.Semaphore(self._at_once))
         await free.acquire()
@@ -50,8 +53,8 @@ class Turns:
 async def time_out(seconds: float) -> AsyncIterator[None]:
     """Raise TimeoutError if the block takes longer than `seconds`.
 
-    While the event loop is blocked, at most a tenth of `seconds` is counted. The time is counted in ten steps, and
-    a step begins only when the event loop runs.
+    The time is counted in ten steps, and a step begins only when the event loop runs. So each time in which the loop is
+    blocked counts as at most a tenth of `seconds`.
     """
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle | None = None

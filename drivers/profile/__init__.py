@@ -1,6 +1,6 @@
 """Profiles: loads and checks the TOML file of a device family, and reads the registers of a device.
 
-docs/adding-a-device.md describes all keys of a profile. Add a new key there and here.
+docs/adding-a-device.md describes all keys of a profile. Add a new key there, too.
 """
 
 from drivers.profile.loader import BUILT_IN, Profile, load, profile_files

@@ -19,7 +19,7 @@ class Channels:
 
     count: int
     step: int
-    """Distance from one channel to the next: in addresses; for a point that is a bit of a register, in bits."""
+    """Distance from one channel to the next in addresses. For a point that is a bit of a register, it is in bits."""
 
     def moved(self, point: Point, number: int) -> Point:
         """Return the point of channel `number` for a point of the first channel, which has number 1."""

@@ -1,4 +1,4 @@
-"""Writes the list of manufacturers in the README, and docs/devices.md, from the profiles.
+"""Generates docs/devices.md and the list of manufacturers in the README from the profiles.
 
 Command, in the root of the repository: `python -m drivers.profile.device_table`
 """
@@ -17,7 +17,7 @@ from drivers.profile.point import Point
 
 BEGIN, END = "<!-- devices: made by python -m drivers.profile.device_table -->", "<!-- end of devices -->"
 
-# The manufacturer in the profiles of the simulated site, which are not of real devices.
+# The manufacturer in the profiles of the simulated site.
 _SIMULATED = "Simulated"
 
 _TITLES = {
@@ -62,7 +62,7 @@ _TAIL = """\
 
 
 def types_of(profile: Profile) -> str:
-    """Return the node types that a device of the family can feed."""
+    """Return as text the node types that a device of the family can feed."""
     if profile.kind is Kind.METER:
         return "any (meter)"
     types = profile.nodes or profile.kind.nodes
@@ -70,7 +70,7 @@ def types_of(profile: Profile) -> str:
 
 
 def confirmation(profile: Profile) -> str:
-    """Return as text how many of the points have a register on which two sources agree."""
+    """Return as text how many of the points are confirmed (`Point.confirmed`)."""
     confirmed = sum(point.confirmed for point in profile.points)
     if confirmed == len(profile.points):
         return "confirmed" if confirmed else "by discovery"
@@ -164,7 +164,10 @@ def _fields(profile: Profile) -> Iterator[str]:
 
 
 def _quantities(points: Iterable[Point], *, with_node: bool = False) -> str:
-    """Return each quantity once, with its phases, in the order of `Quantity`; `with_node`: once for each node."""
+    """Return the quantities of the points, each once with its phases, in the order of `Quantity`.
+
+    With `with_node`, each quantity is returned once for each node, with the name of the node.
+    """
     order = list(Quantity)
     phases: dict[tuple[NodeType | None, Quantity], set[Phase | None]] = defaultdict(set)
     for point in points:
