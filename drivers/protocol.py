@@ -31,7 +31,7 @@ ADDRESSES = 0x1_0000
 MAX_WORD = 0xFFFF
 MAX_UNIT_ID = 255
 LAST_SERIAL_UNIT_ID = 247
-"""Unit ids on a serial line are 1..247. 0 is the broadcast address; 248..255 are reserved."""
+"""Unit ids on a serial line are 1..247. Unit id 0 is the broadcast address; 248..255 are reserved."""
 MAX_PDU = 253
 """Maximum bytes of a request or reply from the function code on, without a checksum."""
 
@@ -86,9 +86,9 @@ class TransportKind:
 
     @property
     def max_gap(self) -> int:
-        """The default for the largest number of unused registers that a request reads between two used registers.
+        """The default of `max_gap`: the most unused registers that one request reads between two used ones.
 
-        To read these registers takes less time than one more request.
+        Reading these registers takes less time than one more request.
         """
         return 31 if self.framing == "mbap" else 7
 

@@ -42,7 +42,7 @@ def encoding(table: TomlTable, where: Table, order: WordOrder, quantity: Quantit
     known = [*FORMATS, "string"] if not in_bits else ["bool", "bits"] if quantity is not None else ["bool"]
     type_ = table.choice("type", known, "bool" if in_bits else ...)
     scale = table.number("scale", 1.0)
-    if abs(scale) < float_info.min:  # for a smaller number, 1 / scale is infinite
+    if abs(scale) < float_info.min:  # for a smaller number, 1 / scale may be infinite
         raise table.wrong("scale", "must not be 0", scale)
     result = Encoding(
         type=type_,
@@ -151,7 +151,7 @@ def _consistent(table: TomlTable, encoding: Encoding) -> None:
 
 
 def _fits(table: TomlTable, encoding: Encoding, quantity: Quantity) -> None:
-    """Raise ProfileError unless the encoding gives what the quantity is: a number, true or false, or a mode."""
+    """Raise ProfileError if the encoding does not fit the quantity: a number, true or false, or a mode."""
     if encoding.type == "string":
         raise table.wrong("type", "string is only for [identify], [mark.NAME] and [serial]", encoding.type)
     is_state = quantity.nature is Nature.STATE

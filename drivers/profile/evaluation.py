@@ -1,17 +1,22 @@
 """Evaluates the registers of one poll: marks, directions, fallbacks, optional parts. Pure.
 
-The result is one reading for each node, quantity and phase. Several points may be the parts of one reading, for example
-of a sum. A point can have no value for three reasons:
+The result is one reading for each node, quantity and phase. A reading may be the sum of several points, its parts. A
+point can have no value for three reasons:
 
-- The value was *not read*, for example because the device was busy, or because all words of the reply mean "not
-  available": it is missing.
-- The device *does not have* the value: it refuses the registers, the words of the value mean "not available", the
-  `valid` mark does not hold, or the marks give no direction. The first fallback with a value is used. If there is none,
-  a value that is not optional is missing, and a sum omits an optional value. If no part of an optional gauge has a
-  value, there is no reading. Any other reading without a part that has a value is missing, also an optional active
-  power. `DeviceKnowledge` has the exceptions for optional values that the device had in an earlier poll.
-- The value *is impossible*: it is outside its range, or the profile has no name for this number of a state. The first
-  fallback with a value is used. If there is none, the value is invalid.
+- The value was *not read*: the device was busy, or all words of the reply mean "not available". The value is missing.
+- The device *does not have* the value. It shows this in four ways:
+  - The device refuses the registers.
+  - The words of the value mean "not available".
+  - The `valid` mark does not hold.
+  - The marks give no direction.
+- The value *is impossible*: it is outside its range, or the profile has no name for this number of a state.
+
+For the last two reasons, the first fallback with a value is used. If no fallback has a value, an impossible value is
+invalid, and a value that the device does not have is missing. But if the point is optional, its sum omits a value that
+the device does not have.
+
+A reading is missing if no part has a value. But an optional gauge then has no reading at all; an optional active power
+has one. `DeviceKnowledge` has the exceptions for optional points that had a value in an earlier poll.
 
 If a device has voltage and frequency, and all its values are 0, all its readings are missing.
 """
@@ -269,7 +274,10 @@ def _missing(reading: Reading) -> Reading:
 
 
 def _all_zero(readings: Collection[Reading]) -> bool:
-    """Whether all values that were read are 0, also voltage and frequency: the device starts or is not connected."""
+    """Whether all values that were read are 0, with voltage and frequency among them.
+
+    The device is then starting, or it is not connected.
+    """
     for reading in readings:
         if reading.value:
             return False

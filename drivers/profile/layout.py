@@ -1,8 +1,8 @@
 """The layout of one device: the registers to read for its points, and how to decode the words. Pure.
 
 The candidates for a value are the point itself and its fallbacks. A slot is the index of a candidate in `Layout.slots`.
-Some values need more than the words at their address: they need the words of marks, or words at separate addresses.
-Such words are captured, which means that they are kept without decoding.
+Some values need the words of marks, or words at separate addresses. Such words are captured: they are kept without
+decoding.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Decoder(NamedTuple):
     captures: tuple[Span, ...]
     """The spans whose words are captured."""
     nothing: frozenset[int]
-    """A reply means "not available" if it has at least `_MIN_EQUAL_WORDS` words, and all its words are the same one of
-    these words."""
+    """If each word of a reply is the same number, and this number is in the set, the reply means "not available". The
+    reply must have at least `_MIN_EQUAL_WORDS` words."""
     slots: tuple[int, ...]
     """The slots of the values."""
 
@@ -75,10 +75,10 @@ class Layout:
         self.batteries = frozenset(point.node for point in points if _of_battery(kind, point))
         """The nodes whose power is that of a battery."""
         self.plain = not self.batteries and not any(_needs_more(point) for point in points)
-        """Whether each value depends only on the words at its address. Then no point has a mark, a fallback or separate
-        addresses, no point is optional, and no point is the power of a battery."""
+        """Whether each value depends only on the words at its address. It is false if a point is optional, is the power
+        of a battery, or has a mark, a fallback or separate addresses."""
         self.direct = self.plain and not self.unread and is_direct(self.keys)
-        """Whether the readings of the points are the readings of the device, so that nothing is added up."""
+        """Whether the reading of each point is a reading of the device, because nothing is added up."""
         self.memory = RefusalMemory(_groups(self.points), limits)
         self.decoders: dict[Block, Decoder] = {}
 
@@ -92,7 +92,7 @@ class Layout:
         return found
 
     def decoder(self, block: Block) -> Decoder:
-        """Return how to decode the words of `block`. The result is stored in `decoders`."""
+        """Return how to decode the words of `block`, and store it in `decoders`."""
         if block not in self.decoders:
             inside = [
                 (slot, candidate)
@@ -167,7 +167,7 @@ class Answers:
 
 
 def _optional(points: Sequence[Point]) -> frozenset[Key]:
-    # An active power without a value always has a reading, which is missing. A node needs this reading.
+    # A node needs a reading of its active power, also if this reading is missing.
     gauges = {p.key for p in points if p.quantity.nature is Nature.GAUGE and p.quantity is not Quantity.ACTIVE_POWER}
     return frozenset(gauges - {point.key for point in points if not point.optional})
 

@@ -5,24 +5,26 @@ A profile has no expressions, and its only conditions are marks. A device that n
 - The quantity fixes the unit and the sign; a profile cannot change them. Signs follow the payload contract for the
   node of the point (`drivers.model`). For a register with the opposite sign, set a negative scale.
 - Points with the same node, quantity and phase are added: import minus export (scale -0.1), or all MPPTs. They are read
-  in one request if possible. The sum is missing if one of the points is missing, unless that point has
-  `on_invalid = "zero"`, or has `optional = true` and the device does not have it. Percentages are averaged.
+  in one request if possible. Percentages are averaged.
+- The sum is missing if one of its points is missing. With `on_invalid = "zero"`, a point counts 0 if the device says
+  "not available". With `optional = true`, the sum omits the point if the device does not have it.
 - If a device has its active power or a counter per phase only, the total is the sum of the listed phases.
 - `invalid` lists the bit patterns of a number that mean "not available", such as 0x8000. For a signed type, it may also
   list a negative number; for a float, a value such as -1.0. NaN and infinity are never values. Without `invalid`,
-  0xFFFF is 65535. But if all words of a reply with at least four words are 0xFFFF, or all are 0x8000, the whole reply
-  means "not available". This does not apply to a word of an `invalid` pattern whose point has `on_invalid = "zero"`.
+  0xFFFF is 65535.
+- If all words of a reply with at least four words are 0xFFFF, or all are 0x8000, the whole reply means "not available".
+  The exception is a word of an `invalid` pattern whose point has `on_invalid = "zero"`.
 - `min` and `max` are physical limits in the unit of the quantity. A value outside them is invalid. `[rating]` also
   limits powers.
-- `[mark.NAME]` is a condition on registers. A point can be `valid` or `negative` while a mark holds. A mark also
-  selects a `[[variant]]` of the family, with its own points or word order.
+- `[mark.NAME]` is a condition on registers. A point can be `valid` or `negative` while a mark holds. A mark can also
+  select a `[[variant]]` of the family, with its own points or word order.
 - `fallback` lists other registers that may have the value. `addresses` lists the address of each word of a value whose
   words do not follow each other. `repeat` is for repeated blocks, such as batteries: their values are added, and
   percentages are averaged.
 - `[channels]` is for devices with several identical parts, such as outputs. The points are those of the first part.
   `NAME:3` reads the third part.
-- `driver` names a Python driver that finds the points itself. The profile then has no points, only link settings and
-  the texts and marks by which the family is recognised.
+- `driver` names a Python driver that finds the points itself. The profile then has only link settings, texts such as
+  the manufacturer, and `[identify]`.
 - The site's configuration overrides `[defaults]`. The `word_order` of a point overrides that of `[defaults]`.
 """
 
@@ -119,7 +121,7 @@ class Profile:
 
 
 def profile_files(profile_dirs: Iterable[Path] = ()) -> dict[str, Path]:
-    """Return name → file of each profile. A later directory has priority over earlier and built-in profiles."""
+    """Return name → file of each profile. Later directories have priority over earlier ones and built-in profiles."""
     files: dict[str, Path] = {}
     for directory in (BUILT_IN, *profile_dirs):
         if directory.is_dir():

@@ -31,7 +31,7 @@ class Mark:
     """Raw values; empty if the mark tests a range or a bit. In a text, `*` matches any number of printable
     characters, and `?` matches one. Upper and lower case are equal."""
     also: tuple[Mark, ...] = ()
-    """More marks. All of them must hold too."""
+    """Further marks that must all hold."""
     grace_s: float = 0.0
     """A mark of a point still holds this many seconds after the last poll in which all its registers matched. The marks
     of variants and repeated blocks have 0."""
@@ -107,7 +107,7 @@ def _test(encoding: Encoding, equals: tuple[int | str, ...]) -> Callable[[Sequen
 
 
 def _matches_text(pattern: str, text: str) -> bool:
-    # A wildcard matches only printable ASCII, so that numbers that are decoded as text do not match.
+    # A wildcard matches only printable ASCII, so that registers with numbers do not match.
     expression = re.escape(pattern).replace(r"\*", "[ -~]*").replace(r"\?", "[ -~]")
     return re.fullmatch(expression, text, re.IGNORECASE) is not None
 

@@ -38,15 +38,14 @@ class Point:
     phase: Phase | None = None
     node: NodeType | None = None
     barrier: bool = False
-    """Whether no request may include both this point and a register before it."""
+    """If true, a request that reads this point must begin at its address."""
     confirmed: bool = True
     """Whether two sources agree on the register."""
     addresses: tuple[int, ...] = ()
-    """The address of each word, in the word order, if the words are at separate addresses."""
+    """The address of each word, in the order of `encoding.word_order`. Empty if the words follow each other."""
     optional: bool = False
-    """Whether some devices of the family do not have the point. If a device does not have it, the sum of the points
-    with the same key omits it. If a device has none of the points of a gauge, the gauge has no reading. The docstring
-    of `drivers.profile.evaluation` has the exceptions."""
+    """Whether some devices of the family do not have the point. `drivers.profile.evaluation` says what its reading then
+    is."""
     valid: Mark | None = None
     """While this mark does not hold, the device does not have the value."""
     negative: Mark | None = None
@@ -55,10 +54,10 @@ class Point:
     """Only together with `negative`: the value is positive while this mark holds. If both marks hold, or neither of
     them holds, the direction is unknown. The value is then 0 if the magnitude is 0; otherwise it is missing."""
     fallback: tuple[Point, ...] = ()
-    """Other registers that may have the value. They are used in this order if the point itself has no value."""
+    """Other registers that may have the value. They are tried in this order if the point itself has no value."""
     repeat: Repeat | None = None
     number: int = 1
-    """The number of the block that has this point, from 1. 1 without `repeat`."""
+    """The number of the repeated block with this point. The first block and a point without `repeat` have 1."""
 
     @property
     def key(self) -> Key:
@@ -103,9 +102,11 @@ class Point:
 
     @property
     def counts(self) -> bool:
-        """Whether the point is a counter or a daily register. Such a point always uses the candidate that was the first
-        to have a value. If it changed to another candidate, the difference between the two registers would count as
-        energy."""
+        """Whether the point is a counter or a daily register.
+
+        Such a point always uses the candidate that was the first to have a value. If it changed to another candidate,
+        the difference between the two registers would count as energy.
+        """
         return self.quantity.nature in (Nature.COUNTER, Nature.DAILY)
 
     def moved(self, distance: int) -> Point:
@@ -131,7 +132,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What the points of a profile depend on: kind and word order, and the marks and repetitions by name."""
+    """What the points of a profile refer to: kind, word order, and the marks and repetitions by name."""
 
     kind: Kind
     order: WordOrder

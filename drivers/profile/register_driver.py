@@ -1,16 +1,19 @@
 """Reads devices by a profile, with the fewest requests per poll.
 
-If a device refuses registers, only their readings are missing (see `drivers.registers.refusals`). `Scan.errors` has the
-refusals, except those of an optional point, and of a point that can be read from its own registers or a fallback. If a
-device is busy, the request is repeated once. The poll ends at once, without readings, if the device does not respond,
-the link fails, the gateway cannot reach the unit, or a reply is wrong. Because no request follows a failed one, all
-readings of a scan have about the same time.
+- If the device refuses registers, only their readings are missing, and `Scan.errors` has the refusal. It lacks
+  exceptions 2 and 3 (see `drivers.registers.refusals`) for optional points, for marks, and for points of which the
+  registers or a fallback can be read.
+- If the device is busy, the request is repeated once.
+- The poll ends at once, without readings, if the device does not respond, the link fails, the gateway cannot reach the
+  unit, or a reply is wrong. Because no request follows such a failure, all readings of a scan have about the same time.
 
-A family has several layouts if it has variants, or repeated blocks whose number is read from the device. The registers
-that select the layout are read at the start of the first poll, at the start of the poll after a failed poll, and every
-minute, because firmware and settings may change, and a wrong layout gives wrong values. The first poll uses the layout
-that it selects. Later, a new layout is used only after two polls in a row have selected it, because these registers may
-be wrong for a moment while a device starts. Until then, the readings are missing, and `Scan.errors` has the reason.
+A family has several layouts if it has variants, or repeated blocks whose number is read from the device. Some registers
+select the layout. They are read at the start of the first poll and of the poll after a failed one. They are also read
+every minute, because firmware and settings may change, and a wrong layout gives wrong values.
+
+The first poll uses the layout that it selects. Later, a new layout is used only after two polls in a row have selected
+it, because these registers may be wrong for a moment while a device starts. Until then, the readings are missing, and
+`Scan.errors` has the reason.
 
 The site's `ReadOptions` override the profile's defaults. The profile's defaults override those of the transport. A word
 order of the site applies to all points, because it is a setting of the device.
@@ -107,7 +110,7 @@ class RegisterDriver:
 
     @property
     def points(self) -> tuple[Point, ...]:
-        """The points of this device in its word order. Before the first poll, those for a device without a variant."""
+        """The points of the current layout. Before the first poll, the points of a device without a variant."""
         return self._current.points
 
     @property
@@ -136,8 +139,9 @@ class RegisterDriver:
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """See `drivers.driver.Driver`.
 
-        Raises the refusal of a register (exception 2 or 3) if the device refuses all registers so. If it refuses all
-        registers, but some with other exceptions, the readings are missing.
+        Raises the refusal of a register (exception 2 or 3) if the device refuses all registers with these exceptions.
+        If it refuses some of them with other exceptions, the readings are missing. Raises any refusal of a register
+        that selects the layout, except exceptions 1, 2 and 3.
         """
         run = PollSession(reader, now)
         if self._has_layouts and run.started >= self._selection_due:
@@ -196,9 +200,9 @@ class RegisterDriver:
     def _key_of(
         self, words: dict[Span, Words], before: _LayoutKey | None = None, present: Mapping[Repeat, int] | None = None
     ) -> _LayoutKey:
-        """Select the layout by `words` and by the numbers of `present` blocks.
+        """Return the key of the layout that `words` select. `present`: repetition with a mark → number of its blocks.
 
-        For a register that was read earlier and is refused now, keep what it selected `before`.
+        If a register was read earlier and is refused now, what it selected `before` is kept.
         """
         states = [self._state(variant.mark, words) for variant in self._variants]
         variant = next((index for index, state in enumerate(states) if state), None)
@@ -280,7 +284,10 @@ class RegisterDriver:
 
 
 def _all_refused(memory: RefusalMemory) -> IllegalRangeError:
-    """Return the first refusal in `memory`. Forget all refusals: the device is starting, or the profile is wrong."""
+    """Return the first refusal in `memory`, and forget all refusals.
+
+    The device may be starting, or the profile is wrong.
+    """
     error = next(iter(memory.holes.values()))
     memory.forget()
     return error

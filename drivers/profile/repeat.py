@@ -34,8 +34,9 @@ class Repeat:
     encoding: Encoding | None = None
     """How the register at `span` stores the number of blocks. None if `span` is None."""
     present: Mark | None = None
-    """The mark of the first block. The mark of each other block is the same condition at the addresses of that block.
-    The driver counts the blocks before the first block whose mark does not hold. None: the blocks have no marks."""
+    """The mark that shows that the first block exists; None if the blocks have no marks. The mark of each other block
+    is the same condition at the addresses of that block. The driver counts the blocks up to the first one whose mark
+    does not hold."""
 
     @property
     def has_count(self) -> bool:
@@ -54,8 +55,7 @@ class Repeat:
     def count(self, words: Sequence[int] | None) -> int:
         """Return the number of blocks from the words of `span`, at most `most`. Without a valid number, return `most`.
 
-        If `present` is a mark, return 1, because the driver assumes one block until it has counted the blocks by their
-        marks.
+        If the blocks have marks, return 1: the driver assumes one block until it has read the marks.
         """
         if self.present is not None:
             return 1

@@ -20,8 +20,8 @@ class TomlTable:
     where: str
     """The file and the table in it, for messages."""
     _taken: set[str] = field(default_factory=set)
-    """The keys that the caller asked for, also those that the table does not have. A message about an unknown key lists
-    them."""
+    """The keys that the caller asked for, whether the table has them or not. A message about an unknown key lists these
+    keys."""
 
     def wrong(self, key: str, rule: str, found: object) -> ProfileError:
         """Return the error for a key whose value `found` breaks `rule`."""
@@ -31,7 +31,7 @@ class TomlTable:
         return key in self.content
 
     def take(self, key: str, kind: type, default: Any = ...) -> Any:
-        """Return the value of `key`, or `default` without this key. `...` means that the key is required."""
+        """Return the value of `key`, or `default` without this key. Without `default`, the key is required."""
         self._taken.add(key)
         if key not in self.content:
             if default is ...:

@@ -16,10 +16,10 @@ from drivers.registers import Encoding, Span, decoder
 _BOUNDED = frozenset({NodeType.SOLAR, NodeType.STORAGE})
 _BOUNDED_KINDS = frozenset({Kind.INVERTER, Kind.BATTERY, Kind.CHARGER, Kind.HEAT_PUMP})
 RATED_TIMES = 2
-"""A power above the rated power times this number is invalid, unless `times` in `[rating]` has another number. The
-power of panels and batteries may be above the rated power of the inverter, but not above twice the rated power."""
+"""The default of `times` in `[rating]`: a power above the rated power times this number is invalid. The power of panels
+and batteries may be above the rated power of the inverter, but not above twice the rated power."""
 _LEAST_W = 100.0
-"""A value below this number of watts is not a rated power: the device may use the register for something else."""
+"""A value below this, in W, is not used as the rated power: the device may use the register for something else."""
 _POWERS = frozenset({Quantity.ACTIVE_POWER, Quantity.DC_POWER})
 
 
@@ -77,9 +77,9 @@ class Serial:
 
 
 def bounded(reading: Reading, kind: Kind, limit_W: float) -> Reading:
-    """Return the reading. A power whose magnitude is above `limit_W` becomes invalid.
+    """Return the reading. If it is a power whose magnitude is above `limit_W`, it becomes invalid.
 
-    `limit_W` is the largest possible power of the device. It does not limit power at a meter or at the node `grid`,
+    `limit_W` is the largest possible power of the device. It does not limit the power of a meter or of the node `grid`,
     because this power does not flow through the device.
     """
     owned = reading.node in _BOUNDED if reading.node is not None else kind in _BOUNDED_KINDS

@@ -36,9 +36,9 @@ Fill = Callable[[Sequence[int], list[Value | None], list[Quality]], None]
 def block_decoder(cells: tuple[Cell, ...], count: int) -> Fill:
     """Return a function (words, values, qualities) that writes the value and the quality of each cell to its slot.
 
-    `words` are the `count` registers or bits of one request. Before the call, `qualities` has `Quality.GOOD` in each
-    slot. The function writes a quality only where it is not `GOOD`. Devices of one family share the function, because
-    it needs more memory than all other data of a device.
+    `words` are the `count` registers or bits of one request. Before the call, `qualities` must have `Quality.GOOD` in
+    each slot: the function writes only other qualities. Devices of one family share the function, because it needs more
+    memory than all other data of a device.
     """
     layers = [_layer(layer, count) for layer in _layers(cells)]
     good = Quality.GOOD
@@ -46,7 +46,7 @@ def block_decoder(cells: tuple[Cell, ...], count: int) -> Fill:
     def fill(words: Sequence[int], values: list[Value | None], qualities: list[Quality]) -> None:
         for pack, unpack, items in layers:
             for raw, (slot, number, convert) in zip(unpack(pack(*words)), items, strict=True):
-                if number is not None:  # most values; to call `convert` here would double the time of the loop
+                if number is not None:  # most values; a call of `convert` would double the time of the loop
                     low, high, offset, scale = number
                     value = raw + offset if scale is None else raw * scale[0] / scale[1] + offset
                     if low <= value <= high:

@@ -4,9 +4,10 @@ A register is a 16-bit word, 0..65535. `drivers.model.WORD_ORDERS` has the word 
 in reading order, but the swapped word orders exchange the two bytes of each word.
 
 A float that is not finite is never a value. Devices differ in the words that mean "not available", so each point lists
-them as bit patterns. The codec compares bit patterns, not converted values. So one pattern, such as 0x80000000, can be
-listed for int32, uint32 and float32. As a float32, this pattern is -0.0, which is equal to 0.0. But 0.0 has the pattern
-0, so it does not match.
+them as bit patterns. The codec compares bit patterns, not converted values:
+
+- One pattern, such as 0x80000000, can be listed for int32, uint32 and float32.
+- As a float32, 0x80000000 is -0.0. The number 0.0 is equal to -0.0, but its pattern is 0, so it is not "not available".
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ Decoded = tuple[Value | None, Quality]
 
 
 Linear = tuple[float, float, float, tuple[float, int] | None]
-"""(low, high, offset, scale): value = raw + offset, if this is in low..high. With a scale of (times, divisor),
-value = raw * times / divisor + offset. There is a divisor, because 2301 / 10 is 230.1, but 2301 * 0.1 is not. A
-NamedTuple would take longer to unpack."""
+"""(low, high, offset, scale). Without a scale, value = raw + offset. With a scale (times, divisor),
+value = raw * times / divisor + offset. The value is valid if it is in low..high. There is a divisor, because 2301 / 10
+is 230.1, but 2301 * 0.1 is not. A NamedTuple would take longer to unpack."""
 
 
 MISSING: Decoded = (None, Quality.MISSING)
@@ -112,9 +113,9 @@ class Encoding:
         low_word_first, bytes_swapped = WORD_ORDERS[self.word_order]
         if self.type == "string" or self.is_byte:
             low_word_first = False
-        # With the low word first, the words are unpacked with "<". This format also takes the low byte of each word
-        # first, so the words are packed with "<", or with ">" if the device swaps the bytes. With the high word first,
-        # the words are unpacked with ">". They are packed with ">", or with "<" if the device swaps the bytes.
+        # "<" unpacks the low word first, and the low byte of each word first. ">" unpacks the high word first, and the
+        # high byte of each word first. So the words are packed with the same byte order, or with the other one if the
+        # device swaps the bytes.
         return ("<" if bytes_swapped != low_word_first else ">"), ("<" if low_word_first else ">")
 
     @property
@@ -216,12 +217,12 @@ def _bits(encoding: Encoding) -> Callable[[Raw], Decoded]:
 
 
 def linear(encoding: Encoding) -> Linear | None:
-    """Return how to calculate the value of a number. None for texts, for states, and with `magnitude` or `invalid`."""
+    """Return how to calculate a number. Return None for texts and states, and with `magnitude` or `invalid`."""
     special = encoding.invalid or encoding.magnitude or encoding.bit is not None or encoding.values is not None
     if special or encoding.type in ("string", "bits", "bool"):
         return None
     times, divisor, offset, low, high = _scaling(encoding)
-    # Division by 1 converts an integer to float. The addition of the offset, even of 0.0, converts -0.0 to 0.0.
+    # An integer is divided even by 1, which converts it to a float. Adding the offset, even 0.0, converts -0.0 to 0.0.
     unscaled = encoding.is_float and times == divisor == 1
     return low, high, offset, None if unscaled else (times, divisor)
 

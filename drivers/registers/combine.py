@@ -5,10 +5,9 @@ A part is the reading of one point. It is None if the device does not have the p
 - The parts of the same node, quantity and phase are added, such as the MPPTs of an inverter. With a negative scale,
   export is subtracted from import.
 - Percentages are averaged.
-- If a device has its power or a counter per phase only, the total is the sum of its phases.
+- If a device has its active power or a counter per phase only, the total is the sum of its phases.
 - The time of a sum is the time of its oldest part. A sum is missing or invalid if one of its parts is.
-- A part that is None is omitted from the sum. If all parts of a total power are None, this total is the sum of the
-  phases.
+- A sum omits a part that is None. If all parts of a total active power are None, this total is the sum of the phases.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class _Output(NamedTuple):
     slots: list[int]
     """The indexes of the parts that are added."""
     single: bool
-    """Whether there is only one part, and its reading is the result."""
+    """Whether the reading of the only part is the result. It is false for the total of one phase."""
     phases: list[int]
     """The indexes of the parts that are added if all parts of `slots` are None."""
 
@@ -67,7 +66,7 @@ def is_direct(keys: Sequence[Key]) -> bool:
 def _outputs(keys: Sequence[Key]) -> dict[Key, list[int]]:
     """Return the slots of each output.
 
-    If a power or a counter has only keys with a phase, its total is added, with the slots of all its phases.
+    If an active power or a counter has only keys with a phase, its total is added, with the slots of all its phases.
     """
     outputs = by_key(keys)
     for (node, quantity, _), slots in list(outputs.items()):
@@ -78,7 +77,7 @@ def _outputs(keys: Sequence[Key]) -> dict[Key, list[int]]:
 
 
 def _phases(total: Key, outputs: Mapping[Key, list[int]]) -> list[int]:
-    """Return the slots of the phases of a total power."""
+    """Return the slots of the phases if `total` is the key of a total active power, otherwise no slots."""
     node, quantity, phase = total
     if phase is not None or quantity is not Quantity.ACTIVE_POWER:
         return []
@@ -88,9 +87,9 @@ def _phases(total: Key, outputs: Mapping[Key, list[int]]) -> list[int]:
 def resolutions(
     keys: Sequence[Key], parts: Sequence[Resolution | None]
 ) -> dict[tuple[NodeType | None, Quantity], Resolution]:
-    """Return the resolution of each device total of which all parts have a resolution.
+    """Return the resolution of each total. A total is left out if one of its parts has no resolution.
 
-    A sum has the smallest step of its parts.
+    A sum has the smallest step of its parts, and no known range.
     """
     found: dict[tuple[NodeType | None, Quantity], Resolution] = {}
     for (node, quantity, phase), slots in _outputs(keys).items():
@@ -103,7 +102,7 @@ def resolutions(
 
 
 def _direct(otherwise: Combine) -> Combine:
-    """Return a function that returns the parts if none is None, and calls `otherwise` if one is None."""
+    """Return a function that returns the parts, or calls `otherwise` if one of them is None."""
 
     def combined(parts: Sequence[Part], at: float) -> tuple[Reading, ...]:
         if all(parts):

@@ -22,7 +22,7 @@ class Span:
     address: int
     count: int
     barrier: bool = False
-    """Whether no request may include both this span and a register before it."""
+    """If true, a request that reads this span must begin at its address."""
 
     @property
     def end(self) -> int:
@@ -63,7 +63,7 @@ class Limits:
     """Addresses that no request may include, because the device refuses them."""
     max_bits: int = MAX_BITS
     cuts: frozenset[tuple[Table, int]] = frozenset()
-    """Learned from the device: no request may include both such an address and the address before it."""
+    """Learned from the device: a request must not include both such an address and the address before it."""
 
     def most(self, table: Table) -> int:
         """Return the largest number of registers or bits of one request."""
@@ -118,7 +118,7 @@ def together(spans: Sequence[Span], limits: Limits) -> list[Span]:
 def outermost(spans: Iterable[Span]) -> list[Span]:
     """Sort by table and address, and remove each span that lies inside another. In the result, the ends also increase.
 
-    A removed span with a barrier gives the barrier to the other span if both have the same address.
+    If a removed span has a barrier and the same address as the other span, the other span gets the barrier.
     """
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.table, span.address, -span.end)):

@@ -1,13 +1,14 @@
 """Learns from the requests that a device refuses, and plans the next requests. Pure.
 
-- Exception 2 (illegal address): several smaller requests, the parts, replace the refused request. If the device refuses
-  a part that is a single value, this value is a hole: no later request includes its registers. If the device answers
-  all parts, each boundary between two parts is a cut: no later request includes registers on both sides of a cut.
+- Exception 2 (illegal address): two or more smaller requests, the parts, replace the refused request.
+  - If the device refuses a part that is a single value, this value is a hole: no later request includes its registers.
+  - If the device answers all parts, each boundary between two parts is a cut: no later request includes registers on
+    both sides of a cut.
 - Exception 3 (illegal value): the request may be too large. The largest size of a request becomes half of the size of
   the refused request, but never less than the widest value, because a value is never split. If the refused request is
-  not larger than the widest value, it is handled as after exception 2. Some devices reply with exception 3 for an
-  address that does not exist. This becomes clear when the device refuses a single value. The learned sizes are then
-  forgotten.
+  not larger than the widest value, it is handled as after exception 2.
+- Some devices reply with exception 3 for an address that does not exist. This becomes clear when the device refuses a
+  single value with exception 3. The learned sizes are then forgotten.
 
 Learned facts (holes, cuts, sizes) are valid for `RECHECK_FIRST_S` seconds. Then all facts are forgotten, and the next
 poll is a test: it reads all registers. Each test doubles the time until the next test, up to `RECHECK_MAX_S`. If the
@@ -64,7 +65,7 @@ class Recheck:
         self._since = None
 
     def reset(self) -> None:
-        """Return to `RECHECK_FIRST_S`, because the device refuses nothing any more, or was replaced."""
+        """Return to `RECHECK_FIRST_S`, because the device refuses nothing any more."""
         self._wait_s = RECHECK_FIRST_S
 
 
@@ -102,7 +103,7 @@ class RefusalMemory:
     def end(self, now: float) -> None:
         """End a poll, whether it is complete or not. Plan the next poll with the facts that were learned.
 
-        If no fact is known, the time until a test is `RECHECK_FIRST_S` again.
+        If no fact is known, the time for which facts are valid is `RECHECK_FIRST_S` again.
         """
         if self.changed:
             self.changed = False
@@ -150,7 +151,7 @@ class RefusalMemory:
     def cut(self, block: Block, parts: Sequence[Block]) -> None:
         """Add cuts between the `parts` of a refused `block`, because the device answered all parts."""
         if not self.allows(block):
-            return  # the block was too large, which is already known
+            return  # the device refused the block because of its size, which is already known
         between = {(right.table, right.address) for left, right in pairwise(parts) if right.address >= left.end}
         self._limits = replace(self._limits, cuts=self._limits.cuts | between)
 
@@ -163,9 +164,9 @@ class RefusalMemory:
             self._limits = replace(self._limits, max_registers=given.max_registers, max_bits=given.max_bits)
 
     def _halved(self, block: Block) -> bool:
-        """Limit requests to half of the size of `block`, but not to less than the widest value.
+        """Limit requests to half of the size of `block`, or to the widest value if this is larger. Return True.
 
-        Return False, and change nothing, if the limit would not be smaller than `block`.
+        If `block` is not larger than this limit, change nothing and return False.
         """
         bits = block.table in BITS
         most = max(block.count // 2, self._widest(bits=bits))

@@ -27,7 +27,7 @@ class SplitReader:
         self._limit = limit
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
-        """See `drivers.driver.Reader`. The parts are read at different times, so use it only for constant values."""
+        """See `drivers.driver.Reader`. The parts are read at different times, so a divided value must be constant."""
         if table in BITS:
             return await self._reader.read(table, address, count)
         words: list[int] = []
@@ -46,7 +46,7 @@ class PollSession:
         self.started = now()
         self.requests = 0
         self.errors: list[Exception] = []
-        """The reasons for missing values, except refusals with exception 2 or 3, which are in a `RefusalMemory`."""
+        """The reasons for missing values. Refusals with exceptions 2 and 3 are in a `RefusalMemory` instead."""
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
         """See `drivers.driver.Reader`."""
@@ -64,9 +64,12 @@ class PollSession:
     async def read_blocks(self, memory: RefusalMemory, blocks: Sequence[Block], use: OnReply) -> bool:
         """Read `blocks` and call `use` with each reply. Raises UnreachableError.
 
-        If the device refuses a block with exception 2 or 3, the block is read in parts, and `memory` has the values
-        that the device refuses. If it refuses a block with another exception, the block is omitted, and `errors` has
-        the refusal. A busy device is asked twice. Return whether all values of `blocks` were read.
+        - If the device refuses a block with exception 2 or 3, the block is read in parts. `memory` then has the values
+          that the device refuses.
+        - If it is busy, the request is repeated once.
+        - If it refuses a block with another exception, the block is omitted, and `errors` has the refusal.
+
+        Return whether all values of `blocks` were read.
         """
         complete = True
         for block in blocks:

@@ -30,12 +30,12 @@ _RELAY = "relay"
 _SUNSPEC_ATTEMPTS = 4
 """Maximum number of attempts to discover SunSpec models. Some devices do not reply at an address without the SunSpec
 marker. So after a missing reply, the next attempt begins at another address (`drivers.sunspec.discovery`). The fourth
-attempt begins at the first address again, because the reply to the first attempt may have failed to arrive."""
+attempt begins at the first address again, because the first reply may only have failed to arrive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A driver that can read the device, and why this driver is believed to be right."""
+    """A driver that can probably read the device."""
 
     driver: str
     kind: Kind
@@ -44,6 +44,7 @@ class Match:
     device: str
     """Manufacturer and model, for people."""
     why: str
+    """The registers or the SunSpec models by which the device was recognised."""
     further: tuple[str, ...] = ()
     """Drivers for other devices with the same unit id, such as a second meter."""
     notes: tuple[str, ...] = ()
@@ -51,7 +52,7 @@ class Match:
     alternatives: tuple[Match, ...] = ()
     """Drivers of other families whose devices have the same mark."""
     named_by: frozenset[int] = frozenset()
-    """Other unit ids of the link at which this device has only its name. There is no further device at these ids."""
+    """Other unit ids of the link at which this device has only its name. No other device has these ids."""
 
 
 @dataclass(slots=True)
@@ -75,7 +76,7 @@ class Identity:
     """If nothing matches: the drivers of the manufacturer that `labels` names, or the relay board."""
     unanswered: tuple[str, ...] = ()
     """Drivers whose marks have a higher rank than the mark of the best match, but got no reply or were skipped. One of
-    these drivers may be the right driver, because a reply can fail to arrive."""
+    these drivers may be the right one."""
 
     @property
     def is_sunspec(self) -> bool:
@@ -101,8 +102,8 @@ class Identifier:
         self._families = [profile for profile in profiles if profile.driver is not None]
         """Profiles without points: only link settings for a Python driver."""
         marked = [(profile, mark) for profile in profiles if (mark := profile.identify) is not None]
-        # A mark with fewer registers is less reliable, so it has a lower rank. Of marks with equally many registers, a
-        # mark with fewer further marks has a lower rank.
+        # A mark with more registers is more reliable, so it has a higher rank. If two marks have the same number of
+        # registers, the one with more further marks has the higher rank.
         marked.sort(key=lambda pair: (pair[1].encoding.width, len(pair[1].also)))
         for rank, (profile, mark) in enumerate(marked):
             self._marks[mark.span].append(FamilyMark(rank, profile, mark))
@@ -118,10 +119,12 @@ class Identifier:
     ) -> Identity:
         """Identify one unit, with `sunspec` also by its SunSpec models. Raises LinkError if the link fails.
 
-        A mark that the device refuses does not match. `elsewhere` returns a reader of another unit of the same link.
-        Without `elsewhere`, marks at other unit ids do not match. Marks of families whose usual unit id is `unit_id`
-        are read first. After `most_silences` requests without any reply, the marks that were not read yet are skipped,
-        because each missing reply costs a time-out.
+        - A mark whose registers the device refuses does not match.
+        - `elsewhere` returns a reader of another unit of the same link. Without it, marks at other unit ids do not
+          match.
+        - Marks of families whose usual unit id is `unit_id` are read first.
+        - After `most_silences` requests without any reply, the marks that were not read yet are skipped, because each
+          missing reply costs a time-out.
         """
         identity = Identity()
         comparison = MarkComparison(reader, most_silences, elsewhere)
@@ -169,7 +172,7 @@ class Identifier:
             identity.values = await self.values(reader, identity)
 
     async def values(self, reader: Reader, identity: Identity) -> Values | None:
-        """Poll the device. Return its values, or None if it cannot be read. Also set `poll_s`. Raises LinkError."""
+        """Poll the device and set `poll_s`. Return the values, or None if they cannot be read. Raises LinkError."""
         reader = RepeatingReader(reader)
         name = identity.matches[0].driver
         profile = self._profiles.get(name)
@@ -199,7 +202,7 @@ class Identifier:
         return first.finished - first.started
 
     def name_likely(self, identity: Identity) -> None:
-        """Set the likely drivers by `labels`. If these name no known manufacturer, change nothing."""
+        """Set `likely` to the drivers of the manufacturer that `labels` names. Without one, change nothing."""
         said = letters(" ".join(identity.labels))
         makers = {p.manufacturer for p in self._profiles.values() if len(letters(p.manufacturer)) > 2}
         named = {maker for maker in makers if letters(maker) in said}
