@@ -217,7 +217,7 @@ class Reading(NamedTuple):
     quantity: Quantity
     phase: Phase | None
     value: Value | None
-    """None unless the quality is good."""
+    """None if the quality is not good."""
     quality: Quality
     at: float
     """Monotonic seconds at which the registers arrived. If they did not arrive, the start of the poll."""

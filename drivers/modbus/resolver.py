@@ -54,7 +54,7 @@ def _look_up(loop: asyncio.AbstractEventLoop, host: str, lookup: _Lookup) -> Non
     try:
         settle, outcome = lookup.set_result, _find(host)
     except (OSError, UnicodeError) as error:
-        # `set_result` takes a list, and `set_exception` takes an error.
+        # `set_result` accepts a list, and `set_exception` accepts an error.
         settle, outcome = lookup.set_exception, error  # type: ignore[assignment]
     with suppress(RuntimeError):  # the loop is closed
         loop.call_soon_threadsafe(settle, outcome)

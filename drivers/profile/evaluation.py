@@ -15,8 +15,9 @@ For the last two reasons, the first fallback with a value is used. If no fallbac
 invalid, and a value that the device does not have is missing. But if the point is optional, its sum omits a value that
 the device does not have.
 
-A reading is missing if no part has a value. But an optional gauge then has no reading at all; an optional active power
-has one. `DeviceKnowledge` has the exceptions for optional points that had a value in an earlier poll.
+If a sum omits all its parts, its reading is missing. A missing reading of an optional gauge is left out until the gauge
+has had a value; an active power is never left out. `DeviceKnowledge` says what changes for optional points that had a
+value in an earlier poll.
 
 If a device has voltage and frequency, and all its values are 0, all its readings are missing.
 """

@@ -83,7 +83,10 @@ class Layout:
         self.decoders: dict[Block, Decoder] = {}
 
     def lacking(self, refused: Collection[Span]) -> set[Span]:
-        """Return the refused registers of the points that are not optional and have no candidate that can be read."""
+        """Return the refused registers of the points that are not optional and have no candidate that can be read.
+
+        The registers of marks are not included.
+        """
         found: set[Span] = set()
         for point in self.points:
             holes = [[span for span in candidate.spans if span in refused] for candidate in point.candidates]

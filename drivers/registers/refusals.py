@@ -65,7 +65,7 @@ class Recheck:
         self._since = None
 
     def reset(self) -> None:
-        """Return to `RECHECK_FIRST_S`, because the device refuses nothing any more."""
+        """Return to `RECHECK_FIRST_S`, because the device refuses nothing any more, or is another one."""
         self._wait_s = RECHECK_FIRST_S
 
 

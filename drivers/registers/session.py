@@ -38,7 +38,7 @@ class SplitReader:
 
 
 class PollSession:
-    """A reader that counts its requests and repeats a request once if the device is busy."""
+    """A reader that counts the requests of a poll, and repeats a request once if the device is busy."""
 
     def __init__(self, reader: Reader, now: Callable[[], float]) -> None:
         self._reader = reader
