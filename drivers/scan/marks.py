@@ -1,8 +1,8 @@
 """Compares the registers of one unit with the marks of the device families.
 
-A mark is a condition on registers (`drivers.profile.mark`). If the request for these registers gets no reply, it is
-unknown whether the mark holds, because a reply can fail to arrive. If the unit replied to another request, the mark is
-read once more after all other marks. If there is no reply again, the family stays possible.
+A mark is a condition on registers (`drivers.profile.mark`). A mark without a reply may still hold, because a reply can
+get lost. If the unit replied to another request, such a mark is read once more, after all other marks. If there is no
+reply again, the family stays possible.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from drivers.registers import Span
 
 @dataclass(frozen=True, slots=True)
 class FamilyMark:
-    """A family and its first mark. Of several marks that hold, the one with the highest rank is the most reliable."""
+    """A family and its first mark. A mark with a higher rank is more reliable."""
 
     rank: int
     profile: Profile
@@ -27,27 +27,24 @@ class FamilyMark:
 
 
 class MarkComparison:
-    """The comparison for one unit."""
+    """Compares one unit with the families."""
 
     def __init__(self, reader: Reader, most_silences: int, elsewhere: Callable[[int], Reader] | None) -> None:
-        """`elsewhere` returns a reader of another unit of the link. If it is None, marks at other units do not hold.
-
-        After `most_silences` requests without any reply, the marks that were not read yet are skipped.
-        """
+        """`elsewhere` returns a reader of another unit of the link. If it is None, marks at other units do not hold."""
         self.matched: list[FamilyMark] = []
-        """Families of which all marks hold."""
+        """Families whose marks all hold."""
         self.unknown: list[FamilyMark] = []
-        """Families of which a mark got no reply, or was not read because too many requests got no reply."""
+        """Families with a mark that got no reply or was skipped."""
         self.tables: frozenset[Table] = frozenset()
         """The tables from which the device returned registers."""
         self.exhausted = False
-        """Whether `most_silences` requests got no reply. The marks that were not read yet are then skipped."""
+        """Whether `most_silences` requests got no reply. The marks that are not read yet are then skipped."""
         self._reader = reader
         self._most_silences = most_silences
         self._silences_left = most_silences
         self._elsewhere = elsewhere
         self._replied = False
-        """Whether the unit replied to one of the requests. An exception of the unit is a reply, too."""
+        """Whether the unit replied to a request, with data or with an exception."""
 
     async def run(self, groups: Iterable[Sequence[FamilyMark]]) -> None:
         """Read the marks of all groups. Raises LinkError.
@@ -67,7 +64,7 @@ class MarkComparison:
     async def _compare(self, group: Sequence[FamilyMark]) -> list[FamilyMark]:
         """Read the marks of a group, and add the families that match to `matched`.
 
-        Return the families of which a mark got no reply.
+        Return the families with a mark that got no reply.
         """
         try:
             words = await self._first(group[0].mark.span)
@@ -101,8 +98,7 @@ class MarkComparison:
     async def _all_hold(self, marks: Iterable[Mark]) -> bool | None:
         """Return whether all further `marks` of a family hold; None if this unit does not reply for one of them.
 
-        A mark at another unit does not hold if that unit does not reply, or if there is no `elsewhere`. This is called
-        only after the first mark matched, so that other devices need no extra requests.
+        A mark at another unit does not hold if that unit does not reply, or if there is no `elsewhere`.
         """
         for mark in marks:
             reader = self._reader
@@ -113,7 +109,7 @@ class MarkComparison:
             try:
                 words = await read(reader, mark.span)
             except NoReplyError:
-                return None if mark.unit_id is None else False  # without a reply, the other unit does not exist
+                return None if mark.unit_id is None else False
             if words is None or not mark.matches(words):
                 return False
         return True

@@ -11,7 +11,7 @@ A serial port counts as a host. Two units are
 - otherwise two devices.
 
 If they are perhaps one device, their values are compared: one unit is read between two reads of the other unit. If the
-values do not decide, both units are proposed, and one of them is disabled.
+result is not certain, both units are proposed, and one of them is disabled.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from drivers.scan.values import Values
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A unit that was identified, and its place: the port or serial line on which it was found."""
+    """A unit that was identified, and the port or serial line on which it was found."""
 
     place: SearchLocation
     unit: FoundUnit
@@ -47,10 +47,10 @@ Measure = Callable[[Located], Awaitable[Values | None]]
 
 
 async def remove_duplicates(places: Sequence[SearchLocation], measure: Measure, *, of_hosts: bool = False) -> None:
-    """Remove units that are the same device as an earlier unit, and add a note to their place.
+    """Keep one unit of each device. Remove the others, and add a note to their place.
 
-    Of two units, the one that a profile recognises is kept, not the one that is known only by SunSpec. With `of_hosts`,
-    only units of two different hosts or serial ports are compared; without it, only units of one host or serial port.
+    A unit that a profile recognises is preferred to a unit that only SunSpec recognises. With `of_hosts`, only units of
+    two different hosts or serial ports are compared; without it, only units of one host or serial port.
     """
     found = [
         Located(place, unit, unit.identity)
@@ -68,7 +68,7 @@ async def remove_duplicates(places: Sequence[SearchLocation], measure: Measure, 
 
 
 async def _same(each: Located, other: Located, measure: Measure) -> bool:
-    """Return whether both are one device. If so, remove `each`. If the values do not decide, set `each.unit.doubt`."""
+    """Return whether both are one device. If so, remove `each`. If it is not certain, set `each.unit.doubt`."""
     why = _certain(each, other)
     if not why and (perhaps := _perhaps(each, other)):
         same = await _compared(each, other, measure)
@@ -114,7 +114,7 @@ def _perhaps(one: Located, two: Located) -> str:
 
 
 async def _compared(one: Located, two: Located, measure: Measure) -> bool | None:
-    """Read `one` between two reads of `two`. Return whether both are one device; None if the values do not decide."""
+    """Read `one` between two reads of `two`. Return whether both are one device; None if it is not certain."""
     before = await measure(two)
     now = await measure(one) if before is not None else None
     after = await measure(two) if now is not None else None

@@ -31,20 +31,28 @@ from drivers.scan.values import Values
 
 UNITS = tuple(range(1, 11))
 """The unit ids that are tried first on a link, if `ScanSettings.units` is None."""
-# Further unit ids of hosts, most likely first. In this order, they are the ids of: hybrids and plants with one address,
-# SMA's SunSpec map, KOSTAL, Victron's GX, TCP devices without a unit id, Fronius' meters, ABB and Fimer, Alfen's
-# station, the meters of some inverters.
-NETWORK_UNITS = (247, 126, 71, 100, 255, 240, 254, 200, 11)
+NETWORK_UNITS = (
+    247,  # hybrids, and plants with one address
+    126,  # SMA: its SunSpec map
+    71,  # KOSTAL
+    100,  # Victron GX
+    255,  # TCP devices without a unit id
+    240,  # meters of Fronius
+    254,  # ABB and Fimer
+    200,  # Alfen: the charging station
+    11,  # meters of some inverters
+)
+"""Further unit ids that are tried on hosts, most likely first."""
 
 _MOST_UNITS = 24
-"""Maximum number of usual unit ids that are tried on a TCP port. Each unit id without a device may cost a time-out."""
+"""Maximum number of usual unit ids that are tried on a TCP port. Each id without a device may cost a time-out."""
 
 LINES = ((9600, "N"), (9600, "E"), (19200, "E"), (19200, "N"), (38400, "N"), (115_200, "N"), (2400, "N"))
-"""Baud rates and parities, most usual first. 19200 E is the default of the specification. 2400 N is the default of
-small meters."""
+"""Baud rates and parities, most usual first. 19200 E is the default of the Modbus specification, 2400 N that of small
+meters."""
 
-# The last search of an open port on which no unit was found. It is for adapters that ignore requests in the first
-# seconds of a connection, and for slow devices. It has its own unit ids, wait after the connect, and timeout.
+# The last search of an open port on which no unit was found. It finds slow devices, and adapters that ignore requests
+# in the first seconds of a connection.
 _SLOW_UNITS = (1, 0)
 _SLOW_DELAY_S = 3.0
 _SLOW_TIMEOUT_S = 5.0
@@ -56,14 +64,14 @@ class ScanSettings:
 
     ports: tuple[int, ...] = USUAL_PORTS
     units: tuple[int, ...] | None = None
-    """Exactly these unit ids. None means the usual unit ids, and some ids after each unit that was found
-    (`drivers.scan.unit_search.WINDOW`)."""
+    """Only these unit ids are tried. None means the usual unit ids, and `drivers.scan.unit_search.WINDOW` ids after
+    each unit that was found."""
     likely_units: tuple[int, ...] = ()
-    """More usual unit ids, from the profiles."""
+    """Further usual unit ids of hosts, from the profiles."""
     connect_timeout_s: float = 1.5
     timeout_s: float = 1.0
     gateway_timeout_s: float = 4.0
-    """Timeout on a TCP port until one unit has not responded. A gateway may need this time to report such a unit."""
+    """Timeout on a TCP port until the first unit does not respond. A gateway may need this time to report that."""
     serial_timeout_s: float = 0.3
     request_gap_s: float = 0.02
     hosts_at_once: int = 64
@@ -197,7 +205,7 @@ class Scanner:
                 place.add_note(attempt.note)
 
     async def _search_slow_device(self, place: SearchLocation) -> None:
-        """Search again, for devices that need time after a connect and for each reply."""
+        """Search for devices that need a long time after a connect or for a reply."""
         place.link = replace(place.link, connect_delay_s=_SLOW_DELAY_S)
         link = Link(place.link)
         try:
@@ -228,14 +236,14 @@ class Scanner:
         try:
             for reader, identity in units:
                 await self._identifier.read_serial(reader, identity)
-            # One unit is read directly after the other, so that all values are of about the same time.
+            # The units are read directly after each other, so that their values can be compared.
             for reader, identity in units if len(units) > 1 else ():
                 await self._identifier.measure(reader, identity)
         except LinkError:
             return
 
     async def _add_further_units(self, place: SearchLocation, link: Link, timeout_s: float) -> None:
-        """If every unit id gets a reply, add the further units whose counter is not the counter of the first unit."""
+        """If every unit id gets a reply, add the units whose counter differs from that of the first unit."""
         first = place.units[0].identity if place.any_unit else None
         if first is None or not first.matches:
             return
@@ -274,10 +282,7 @@ async def _labels(link: Link, unit_id: int, timeout_s: float) -> tuple[str, ...]
 
 
 def _remove_names(place: SearchLocation) -> None:
-    """Remove units that are not devices of their own, and add a note.
-
-    Some devices have only their name at a further unit id (`Match.named_by`).
-    """
+    """Remove the unit ids at which another device has only its name (`Match.named_by`), and add a note."""
     best = [(unit, unit.identity.matches[0]) for unit in place.units if unit.identity and unit.identity.matches]
     names = {unit_id: named.unit_id for named, match in best for unit_id in match.named_by}
     for unit in list(place.units):

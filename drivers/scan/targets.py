@@ -15,7 +15,7 @@ _LAST_OCTETS = re.compile(r"(\d+\.\d+\.\d+\.)(\d+)-(\d+)")
 
 
 class TargetError(ValueError):
-    """The target or range is not valid. The message says what is valid."""
+    """A target, or a list of numbers, is not valid. The message says what is valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,10 @@ class Targets:
 
 
 def parse_targets(texts: Iterable[str]) -> Targets:
-    """Parse HOST, CIDR, 192.168.1.20-40, 192.168.1.20-192.168.1.40 or /dev/tty…. Raises TargetError."""
+    """Parse each text: a host, a network such as 192.168.1.0/24, a range, or a serial port such as /dev/ttyUSB0.
+
+    A range is 192.168.1.20-40 or 192.168.1.20-192.168.1.40. Raises TargetError.
+    """
     hosts: dict[str, None] = {}
     serial_ports: dict[str, None] = {}
     for text in texts:
@@ -83,10 +86,7 @@ def _range(text: str, first: str, last: str) -> Iterator[str]:
 
 
 def parse_numbers(text: str, low: int, high: int) -> tuple[int, ...]:
-    """Parse numbers from `low` to `high`, such as `1,3,10-20`. Each is returned once, in the given order.
-
-    Raises TargetError.
-    """
+    """Parse numbers from `low` to `high`, such as `1,3,10-20`. Each is returned once. Raises TargetError."""
     numbers: dict[int, None] = {}
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)

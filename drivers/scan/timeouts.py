@@ -1,27 +1,28 @@
 """Learns from the replies of units how long to wait for other units, which may not exist. Pure.
 
-A gateway waits for a unit that does not respond. During this time, it delays other requests or does not answer them. So
-the timeout must not be shorter than the time of the slowest reply so far. Two replies are often the slowest: the
-exception that the gateway sends for a unit that does not respond, and the reply of the unit that is asked directly
-after such a unit. If all replies are fast, a short timeout saves time for each unit that does not respond.
+If all replies are fast, a short timeout saves time for each unit that does not respond. But the timeout must be longer
+than the slowest reply. While a gateway waits for a unit that does not respond, it delays other requests or does not
+answer them. So two replies are often the slowest:
+
+- the exception that the gateway sends for this unit
+- the reply to the next request, to another unit
 """
 
 from __future__ import annotations
 
 _TIMES = 10
-"""The learned timeout is this many times the time of the slowest reply, but at most `timeout_s`."""
+"""The learned timeout is the time of the slowest reply, multiplied by this number, but at most `timeout_s`."""
 _LEAST_S = 0.3
 """The learned timeout is at least this many seconds, or `timeout_s` if `timeout_s` is less."""
 _MARGIN = 1.5
-"""The learned timeout is at least this many times the time of the slowest reply, even if it is then more than
+"""The learned timeout is at least the time of the slowest reply, multiplied by this number. It may then be more than
 `timeout_s`."""
 _HELD_UP_TIMES, _HELD_UP_S = 3, 0.05
-"""A reply was delayed if it took more than `_HELD_UP_TIMES` times the time of the slowest reply so far, plus
-`_HELD_UP_S` seconds."""
+"""A reply was delayed if it took longer than `_HELD_UP_TIMES` * slowest reply so far + `_HELD_UP_S` seconds."""
 
 
 class LearnedTimeout:
-    """The timeout of the next unit. It is `first_s` until one unit has not responded, then `learned_s`."""
+    """The timeout for the next unit: `first_s` until the first unit does not respond, then `learned_s`."""
 
     def __init__(self, timeout_s: float, first_timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -37,7 +38,7 @@ class LearnedTimeout:
     def learned_s(self) -> float:
         """The learned timeout; `timeout_s` before the first reply.
 
-        It is also used for units that respond, but do not reply for a register that they do not have.
+        It is also used for the registers of a unit that exists. Some units do not reply for a register that they lack.
         """
         if self._slowest_s is None:
             return self._timeout_s

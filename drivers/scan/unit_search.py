@@ -1,14 +1,15 @@
 """Finds the unit ids that respond on one link.
 
-A unit exists if it sends a valid reply. An exception is a reply, too, except 10 and 11: with these, a gateway reports
-that the unit does not respond. Some devices reply for every unit id. Some gateways reply with another exception for a
-unit that does not exist. So when several units were found, the search also tries three unusual ids, unless it is given
-the ids to try:
+A unit exists if it sends a valid reply: data or an exception. Exceptions 10 and 11 do not count: with these, a gateway
+reports that the unit does not respond.
+
+Some devices reply for every unit id. Some gateways reply with another exception for a unit that does not exist. So the
+search tries three unusual unit ids after it found four units. It does not do this if the unit ids to try are given.
 
 - If one unusual id does not respond, the units that were found exist.
-- If all three respond and at least one returns data, all ids are taken for one device (`SearchLocation.any_unit`).
-- If all three reply with an exception, a unit exists only if its reply is data, or an exception that none of the three
-  sent. If no unit is left then, all ids are taken for one device.
+- If all three respond and at least one returns data, all ids are one device (`SearchLocation.any_unit`).
+- If all three reply with an exception, a unit exists only if it replies with data, or with an exception that none of
+  the three sent. If no unit exists by this rule, all ids are one device.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ Probe = tuple[Table, int, int]
 # Table, first address and count of the requests that find units. Most devices have some of these registers: the SunSpec
 # marker (holding 40000), the first value of a meter (input 0), the first word (holding 0).
 NETWORK_PROBES: tuple[Probe, ...] = ((Table.HOLDING, 40_000, 2), (Table.INPUT, 0, 2))
-# A server of Modbus TCP ignores these RTU frames. It reads the bytes of a frame as a header of Modbus TCP. This header
-# has a wrong protocol id, and a length without room for a function code.
+# A server of Modbus TCP ignores these RTU frames. It reads their bytes as a header with a wrong protocol id, and with a
+# length that leaves no room for a function code.
 RTU_PROBES: tuple[Probe, ...] = ((Table.INPUT, 12, 1), (Table.HOLDING, 12, 1))
 SERIAL_PROBES: tuple[Probe, ...] = ((Table.INPUT, 0, 2), (Table.HOLDING, 0, 1))
 
@@ -48,10 +49,10 @@ REPLIES_FOR_ALL = (
     "the gateway also replies for units that do not exist: if a device is not listed, give its unit id with --units"
 )
 WINDOW = 10
-"""This many unit ids after each unit that was found are tried, too. Most sites use consecutive ids."""
+"""Number of unit ids that are tried after each unit that was found, because most sites use consecutive ids."""
 
 _STRANGE_UNITS = (199, 213, 231)
-"""Unit ids that sites hardly ever use. If all of them reply, every unit id replies."""
+"""Unusual unit ids. If all of them reply, every unit id replies."""
 _UNITS_TO_DOUBT = 4
 """The unusual ids are tried when this many units were found."""
 
@@ -60,7 +61,7 @@ _FIRST_WAIT_S = 0.1
 _MOST_FAILURES = 3
 """The search of a port ends after this many failures in a row."""
 _AGAIN_AFTER_S = 1.0
-"""Pause after the connection failed, in seconds."""
+"""Pause after the connection fails, in seconds."""
 
 _WRONG_NUMBERS = (
     "the first reply of each connection to the gateway has the transaction number of another request; the agent drops"
@@ -85,8 +86,8 @@ class FoundUnit:
 class SearchLocation:
     """A place: a port of a host, or a serial port with one baud rate and parity.
 
-    The scan writes the fields after `link` while it runs. It also changes `link`, if the units need another transport,
-    or if it searches again with a delay after the connect.
+    The scan updates the other fields while it runs. It changes `link` if the units need another transport, or if it
+    searches again with a delay after the connect.
     """
 
     link: LinkSettings
@@ -102,7 +103,7 @@ class SearchLocation:
     asking: int | None = None
     """The unit id of the last request of the search; None before the first request."""
     closed: str = ""
-    """Why the port could not be opened; empty if it could. At most addresses of a network, no port can be opened."""
+    """Why the port could not be opened; empty if it could. Not a note, because most addresses have no open port."""
     note: str = ""
     """Message for the installer, such as why nothing was found."""
 
@@ -117,8 +118,10 @@ class Search:
     def __init__(
         self, place: SearchLocation, link: Link, probes: Sequence[Probe], timeout_s: float, first_timeout_s: float = 0.0
     ) -> None:
-        """`first_timeout_s` is the timeout until one request had no reply, if it is longer than `timeout_s`. A gateway
-        may need a long time to report a unit that does not exist."""
+        """`first_timeout_s` is the timeout until the first request without a reply, if it is longer than `timeout_s`.
+
+        A gateway may need a long time to report a unit that does not exist.
+        """
         self._place = place
         self._link = link
         self._probes = probes
@@ -130,7 +133,7 @@ class Search:
         self._codes: dict[int, int] = {}
         """Unit → exception code of its last reply. A unit whose last reply had data is not in it."""
         self._absent_codes: set[int] = set()
-        """Exception codes for units that do not exist."""
+        """Exception codes that the gateway sends for units that do not exist."""
 
     async def run(self, units: Sequence[int], *, window: bool) -> None:
         """Try `units`; with `window` also the `WINDOW` ids after each unit that was found.
@@ -155,15 +158,11 @@ class Search:
                 if place.note or place.any_unit:
                     return
         if self._absent_codes and not place.units:
-            # All units that respond send an exception that the unusual ids also send, so they are one device.
+            # Every unit that responds sends an exception that the unusual ids also send, so all ids are one device.
             place.units, place.any_unit = [first], True
 
     def _doubt(self) -> None:
-        """Decide between one device and a gateway that replies for all ids, after the unusual unit ids replied too.
-
-        If one of the unusual ids returned data, there is one device. If all of them replied with an exception, units
-        whose reply was such an exception do not exist.
-        """
+        """All unusual ids replied: decide whether all ids are one device. See the docstring of the module."""
         place = self._place
         codes = {self._codes[unit_id] for unit_id in _STRANGE_UNITS if unit_id in self._codes}
         if not all(unit_id in self._codes for unit_id in _STRANGE_UNITS):
@@ -180,9 +179,9 @@ class Search:
         return self._timeout.learned_s
 
     def _ids_to_try(self, units: Sequence[int], *, window: bool) -> Iterator[int]:
-        """Yield the unit ids to try with one probe, without those that are known to exist or not to exist.
+        """Yield the unit ids to try with one probe, except those that exist, or that a gateway reported as absent.
 
-        A unit that is found meanwhile adds the ids after it.
+        With `window`, each unit that is found meanwhile adds the ids after it.
         """
         asked = self._gone | {unit.unit_id for unit in self._place.units}
         for unit_id in units:
@@ -254,7 +253,7 @@ class Search:
     async def _learn_timeout(self, dead: int, probe: Probe) -> None:
         """Learn how long a gateway waits for the unit `dead`, which does not respond.
 
-        The gateway delays the reply to the next request, to another unit, by this time.
+        The gateway delays the next reply by this time. So send a request to `dead`, then one to a unit that exists.
         """
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -270,7 +269,7 @@ class Search:
     def _malformed(self, error: BadReplyError) -> None:
         place = self._place
         if place.link.serial:
-            # Not a failure: two-wire adapters echo the request if there is no unit, and a wrong baud rate gives noise.
+            # Not a failure: without a unit, some two-wire adapters echo the request, and a wrong baud rate gives noise.
             place.opened = True
         elif isinstance(error, RtuFrameError):
             place.opened = place.rtu_frames = True

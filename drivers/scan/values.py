@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from drivers.model import Nature, NodeType, Quantity, Scan
 
 _ENOUGH_WH = 10_000.0
-"""Equal counters show one device only if one of them is at least this large. Small ones may be equal by chance."""
+"""Equal counters prove one device only if one of them is at least this large. Small ones may be equal by chance."""
 _ROUND_WH = 10.0
-"""Counters may differ by this much, or by a larger step of the counter, and still be the same counter."""
+"""Two values of one counter may differ by this much, or by one step of the counter if that is more."""
 _CLOSE_W, _CLOSE_SHARE = 50.0, 0.05
-"""Two polls of one device are at different times, so its powers may differ by this many watts or by this share of the
-power, whichever is more."""
+"""The powers of one device in two polls may differ by this many watts, or by this share if that is more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Power and counter of a device at one time. None means that the device did not report the value."""
+    """Power and counter of a device at one time. None: the device did not report the value."""
 
     power_W: float | None
     counter_Wh: float | None
@@ -34,9 +33,9 @@ class Values:
         return cls(float(powers[0]) if powers and powers[0] is not None else None, largest, resolution_Wh)
 
     def same(self, other: Values) -> bool:
-        """Whether power and counter are so close that both are one device.
+        """Whether power and counter prove that both are one device.
 
-        False also if a value is missing, or if both counters are below `_ENOUGH_WH`.
+        False if a value is missing, or if both counters are below `_ENOUGH_WH`.
         """
         if None in (self.power_W, other.power_W, self.counter_Wh, other.counter_Wh):
             return False
@@ -49,12 +48,11 @@ class Values:
         )
 
     def between(self, before: Values, after: Values) -> bool | None:
-        """Whether these values are of the device that had the values `before` and `after`. None: not certain.
+        """Whether these values are of the device that had the values `before` and `after`.
 
         - True: the power fits, and so does a counter of at least `_ENOUGH_WH`.
-        - False: the counter does not fit. Or the power does not fit, and the counter proves nothing: it is missing or
-          below `_ENOUGH_WH`.
-        - None: only the power or only the counter fits, or a power is missing.
+        - False: the counter does not fit. Or the power does not fit, and the counter is missing or below `_ENOUGH_WH`.
+        - None in all other cases: it is not certain.
         """
         if self.counted_apart(before, after):
             return False
