@@ -86,7 +86,7 @@ def _range(text: str, first: str, last: str) -> Iterator[str]:
 
 
 def parse_numbers(text: str, low: int, high: int) -> tuple[int, ...]:
-    """Parse numbers from `low` to `high`, such as `1,3,10-20`. Each is returned once. Raises TargetError."""
+    """Parse numbers from `low` to `high`, such as `1,3,10-20`: each once, in the given order. Raises TargetError."""
     numbers: dict[int, None] = {}
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)

@@ -1,4 +1,4 @@
-"""A simulated site on real Modbus sockets: physics, devices, register images, server; and a laboratory (`lab`).
+"""A simulated site on real Modbus sockets (physics, devices, register images, server), and a laboratory (`lab`).
 
 The commands `demo` and `simulate`, the tests and a benchmark use this package. The daemon does not import it.
 """

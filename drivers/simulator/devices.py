@@ -1,8 +1,7 @@
 """The devices of the simulated site: their registers, and their names in a configuration.
 
-The site has a grid meter, two inverters, a battery, a heat pump, a relay and a charger, so that it has all six groups
-of the payload contract. The household has no meter. Its power is the difference between the grid meter and the other
-devices.
+The site has devices of all six node types: a grid meter, two inverters, a battery, a heat pump, a relay and a charger.
+The household has no meter. Its power is the difference between the grid meter and the other devices.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from drivers.simulator.sunspec_units import inverter_model, sunspec_unit
 
 @dataclass(slots=True, eq=False)
 class SimulatedDevice:
-    """One device of the simulated site. `options` are additional keys of its [[device]] table."""
+    """One device of the simulated site. `options` are further keys of its [[device]] table."""
 
     node_id: str
     type: NodeType

@@ -1,8 +1,8 @@
 """A laboratory with a meter, a SunSpec inverter, a hybrid, a relay board and a charger behind one gateway.
 
-All powers are constant. A counter in the direction of a power grows with time, from a fixed start value. A counter in
-the opposite direction, such as the import of a meter that exports, is constant. `telemetry-agent simulate --lab` serves
-these devices.
+`telemetry-agent simulate --lab` serves these devices. All powers are constant. Each counter has a fixed start value. It
+grows if the power has its direction. For example, the export counter of a meter that exports grows, and its import
+counter is constant.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _CHARGER_W = 3000.0
 
 @dataclass(frozen=True, slots=True)
 class LabDevice:
-    """A unit, and a line that describes it to a person."""
+    """A unit, and its description for people."""
 
     unit: SimulatedUnit
     what: str

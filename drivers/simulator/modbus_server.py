@@ -1,8 +1,8 @@
 """A Modbus TCP server: one port with its units, function codes 1 to 4.
 
-pymodbus encodes and decodes the frames and the protocol data units. The server of pymodbus is not used. It loses the
-second of two requests that arrive together. It does not close a connection on which bytes arrive that are not Modbus
-(docs/decisions/0001-pymodbus.md).
+pymodbus encodes and decodes the frames and the protocol data units. The server of pymodbus is not used, for two reasons
+(docs/decisions/0001-pymodbus.md): it loses the second of two requests that arrive together, and it does not close a
+connection after bytes that are not Modbus.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _REQUEST_LENGTH = 5
 
 @dataclass(slots=True, eq=False)
 class SimulatedUnit:
-    """A device. `image` is called once per request, so that all words of a reply are consistent."""
+    """A device. `image` is called once per request, so that all words of a reply are of the same moment."""
 
     unit_id: int
     image: Callable[[], Image]
@@ -74,8 +74,8 @@ class SimulatedUnit:
 class ModbusServer:
     """Serves units on one port.
 
-    Gateways differ in how they treat a request for an unknown unit id. By default this server does not reply to such a
-    request. With `answers_for_absent` it replies with exception 11.
+    By default it does not reply to a request for an unknown unit id. With `answers_for_absent` it replies with
+    exception 11. Gateways do the one or the other.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ModbusServer:
         self.answers_for_absent = answers_for_absent
         self.host = host
         self.port = port
-        """If this is 0, `start` replaces it by a free port."""
+        """If it is 0, `start` sets it to a free port."""
         self.connections: set[asyncio.Transport] = set()
         self._listener: asyncio.Server | None = None
 
@@ -109,7 +109,7 @@ class ModbusServer:
 
 
 class _ClientConnection(asyncio.Protocol):
-    """One client: divides the received bytes into requests and answers them in order."""
+    """One client: divides the received bytes into requests, and answers these in order."""
 
     _transport: asyncio.Transport
     _framer = FramerSocket(_REQUESTS)
@@ -131,7 +131,7 @@ class _ClientConnection(asyncio.Protocol):
             end, unit_id, transaction, pdu = self._framer.decode(self._received)
             if not pdu:
                 if not is_mbap(self._received):
-                    self._transport.abort()  # not Modbus, or it is unknown where a frame begins
+                    self._transport.abort()  # the bytes do not begin with a frame
                 return
             self._received = self._received[end:]
             unit = self._server.units.get(unit_id)

@@ -2,8 +2,8 @@
 
 - At every moment grid = loads + storage - solar. Powers in W, energies in Wh, signs of the payload contract.
 - A power changes in steps: every `STEP_S` seconds, and when the battery is full or empty. Counters are exact integrals.
-- The result does not depend on the number of calls: `advance(60)` has the same result as sixty calls of `advance(1)`.
-- The sun follows standard time. People follow the local clock, which `clock_changes` sets forward and back.
+- `advance(60)` has the same result as sixty calls of `advance(1)`.
+- The sun follows standard time. The loads follow the local clock, which `clock_changes` sets forward and back.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DAY_S = 86_400.0
 
 
 class Energy(NamedTuple):
-    """Integral of a power, separate for each sign: imported and exported, charged and discharged."""
+    """Integral of a power, separate for each sign, such as imported and exported energy."""
 
     positive_Wh: float
     negative_Wh: float
@@ -80,7 +80,7 @@ class Battery:
     def hold(self, power_W: float, seconds: float) -> None:
         """Charge or discharge for `seconds`, which must not be more than `lasts` returns."""
         self.stored_Wh += self._rate(power_W) * seconds / 3600
-        # A remainder that is only a rounding error would cause endless small steps.
+        # Without this, a rounding error would remain, and `advance` would make endless small steps.
         for end_Wh in (0.0, self.capacity_Wh):
             if abs(self.stored_Wh - end_Wh) < 1e-6:
                 self.stored_Wh = end_Wh
@@ -93,9 +93,9 @@ class SimulatedPlant:
     """The whole site.
 
     - `start_s`: local time of day of the start, in seconds.
-    - `clock_changes`: pairs of a moment and the seconds by which the local clock is set forward. The moment is in
-      seconds since the first midnight, without clock changes. `(7200, 3600)` gives day 0 a length of 23 hours,
-      `(10800, -3600)` of 25 hours.
+    - `clock_changes`: pairs of a moment and the seconds by which the local clock is then set forward. The moment is in
+      seconds since the first midnight, without clock changes. With `(7200, 3600)`, day 0 has 23 hours. With
+      `(10800, -3600)`, it has 25 hours.
     - `speed`: simulated seconds per real second. Only a caller with a real clock uses it.
     """
 
@@ -126,9 +126,9 @@ class SimulatedPlant:
             "boiler": self.boiler,
             "charger": self.charger,
         }
-        """Every device by name. The household has no meter."""
+        """The flows of all devices and of the household, by name."""
         self.days: list[dict[str, Energy]] = []
-        """The true energies of every complete local day. The first day begins at `start_s`."""
+        """The true energies of each complete local day. The first day begins at `start_s`."""
         self._sky, self._household = Sky(seed), Household(seed)
         self._heat_pump, self._boiler, self._charger = SimulatedHeatPump(seed), Boiler(seed), Charger(seed)
         self._south = Roof(peak_W=6_600, rated_W=6_000, tilt_deg=35, azimuth_deg=-10)
@@ -212,7 +212,7 @@ class SimulatedPlant:
         if self.day > self._day:
             self.days.append(self.today)
             self._midnight, self._day = self._energies(), self.day
-        # The battery reacts to the surplus of the previous step. The grid supplies or takes the difference.
+        # The battery reacts to the surplus of the previous step. The difference flows from or to the grid.
         self._surplus_seen_W = self._surplus()
         self._sky.step()
         sun = self._sky.sun(self.now_s % DAY_S / 3600)

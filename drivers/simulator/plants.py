@@ -1,7 +1,7 @@
-"""The plants of the simulated site: two roofs under one sky, a household, a heat pump, a boiler, a charger. Pure.
+"""The plants of the simulated site: roofs under one sky, a household, a heat pump, a boiler, a charger. Pure.
 
-`step` is called once every `STEP_S` seconds. The `step` of a load returns its power until the next step, in W. The sky
-and each load have a random generator of their own, so that the same seed always gives the same days.
+`step` is called once every `STEP_S` seconds. The `step` of a load returns its power until the next step, in W. The same
+seed always gives the same days.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Sky:
         """Share of the direct light that passes the clouds, 0..1."""
 
     def step(self) -> None:
-        """Move the clouds. The clearness goes towards a target that changes every ten minutes on average."""
+        """Change the clearness towards a target, which changes every ten minutes on average."""
         if self._random.random() < STEP_S / 600:
             self._target = 1.0 if self._random.random() < 0.5 else self._random.uniform(0.1, 0.7)
         self.clearness += 0.1 * (self._target - self.clearness)
@@ -66,8 +66,8 @@ class Roof:
             return 0.0
         tilt, azimuth = math.radians(self.tilt_deg), math.radians(self.azimuth_deg)
         facing = math.sin(tilt) * (south * math.cos(azimuth) + west * math.sin(azimuth)) + up * math.cos(tilt)
-        # Direct light at sea level after Meinel: 1353 W/m2 * 0.7 ** (air mass ** 0.678), with an air mass of 1 / up.
-        # Here it is in kW/m2. The diffuse light is 0.15 kW/m2 * up.
+        # Direct light at sea level, in kW/m2, by the formula of Meinel: 1.353 * 0.7 ** (air mass ** 0.678), with an air
+        # mass of 1 / up. Diffuse light, in kW/m2: 0.15 * up.
         direct = 1.353 * math.pow(0.7, math.pow(up, -0.678)) * clearness * max(0.0, facing)
         return min(self.rated_W, self.peak_W * (direct + 0.15 * up))
 
@@ -139,8 +139,10 @@ class Boiler:
 
 
 class Charger:
-    """A car arrives twice a day. Before 17:00 it charges with the solar surplus, at least 1380 W and at most 11,040 W.
-    Later it charges with 7360 W. The power is a multiple of 230 W: one ampere on one phase.
+    """A charger at which a car arrives twice a day.
+
+    Before 17:00 the power is the solar surplus, but at least 1380 W and at most 11,040 W. Later it is 7360 W. The power
+    is a multiple of 230 W: one ampere on one phase.
     """
 
     _MINIMUM_W = 1380.0

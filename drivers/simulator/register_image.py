@@ -47,7 +47,7 @@ class _Words:
     tables: dict[Table, dict[int, int]]
 
     def put(self, table: Table, addresses: Sequence[int], words: Sequence[int], *, shared: bool = False) -> None:
-        """Write words. `shared`: keep the other bits of the register, because they may be other values."""
+        """Write words. `shared`: keep the other bits of the registers, because these bits may be other values."""
         registers = self.tables[table]
         for address, word in zip(addresses, words, strict=False):
             registers[address] = (registers.get(address, 0) if shared else 0) | word
@@ -73,11 +73,11 @@ def _fixed(profile: Profile) -> Image:
 
 
 _BLOCKS = 2.0
-"""The number of repeated blocks, if a register has this number."""
+"""The number of repeated blocks, if a register of the profile has this number."""
 
 
 def _write_direction(written: _Words, negative: Mark, positive: Mark | None, value: Value | None) -> None:
-    """Write the registers of both marks: `negative` holds if `value` is negative. Otherwise `positive` holds."""
+    """Write the registers of both marks, so that `negative` holds if `value` is negative, and `positive` otherwise."""
     turned = isinstance(value, float) and value < 0
     # The mark that must hold is written last, because both marks may be in one register.
     for mark, holds in sorted(((negative, turned), (positive, not turned)), key=lambda pair: pair[1]):
@@ -93,8 +93,8 @@ def dump_unit(dump: Image, unit_id: int = 1) -> SimulatedUnit:
 def _words_of_points(points: Sequence[Point], value: Value | None) -> Iterator[tuple[Point, Value | None, list[int]]]:
     """Yield the value and the words of each point.
 
-    A driver sums all points of a quantity. So the point with the smallest step that can hold the value gets the value,
-    and the others get 0. For a percentage, each point gets the value.
+    A driver adds all points of a quantity. So the first point that can hold the value gets it, and the others get 0.
+    The caller sorts the points, smallest step first. For a percentage, each point gets the value.
     """
     if value is None:
         yield from ((point, None, _not_available(point.encoding)) for point in points)

@@ -1,9 +1,10 @@
-"""The simulated site on real Modbus TCP sockets. Its time follows the real clock.
+"""The simulated site on real Modbus TCP sockets.
 
     async with SimulatedSite(SimulatedPlant(seed=1, speed=60.0)) as running:
         running.devices  # with their ports
 
-With `speed` 0, time passes only if the caller calls `running.site.advance`. Tests that need exact numbers do this.
+Its time follows the real clock. But if `speed` is 0, time passes only in `running.site.advance`, for tests that need
+exact numbers.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from drivers.simulator.physics import SimulatedPlant
 __all__ = ["SimulatedDevice", "SimulatedPlant", "SimulatedSite"]
 
 _ADVANCE_S = 0.2
-"""The simulated time is advanced after this many real seconds."""
+"""Real seconds from one step of the simulated time to the next."""
 
 
 class SimulatedSite:
     """Serves each device of a site on its own port. With `gateway`, all devices are on one port, with unit ids from 1.
 
-    `base_port` is the first of consecutive ports; 0 selects free ports. `devices` replaces the devices of the demo.
+    `base_port` is the first of consecutive ports; 0 selects free ports. The default of `devices` is `demo_devices`.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class SimulatedSite:
         return {device.node_id: device for device in self.devices}[node_id]
 
     async def disconnect(self, device: SimulatedDevice) -> None:
-        """Disconnect all clients of the device's port and refuse new connections, for all devices on this port."""
+        """Disconnect all clients of the port of `device`, also those of other devices, and refuse new connections."""
         await self._server(device).stop()
 
     async def reconnect(self, device: SimulatedDevice) -> None:

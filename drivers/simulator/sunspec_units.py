@@ -1,7 +1,7 @@
-"""SunSpec devices with models that are written by hand, so that tests do not use the definitions of the driver.
+"""SunSpec devices with models that are written by hand, so that tests do not depend on the definitions of the driver.
 
-A model is a list of registers: id, length, points. A point that the device does not implement has the value that the
-specification defines for its type. Every 32-bit point is treated as an acc32, for which this value is 0.
+A model is a list of registers: id, length, points. A point that the device does not implement has the value that means
+"not implemented" for its type. For every 32-bit point this is 0, the value for an acc32.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from drivers.model import Table
 from drivers.simulator.modbus_server import Image, SimulatedUnit
 
 BASE = 40_000
-# `struct` format of a point → its value if the device does not implement the point.
+# `struct` format of a point → the value that means "not implemented".
 _ABSENT = {"H": 0xFFFF, "h": -0x8000, "I": 0, "Q": 0xFFFF_FFFF_FFFF_FFFF}
 PV, STORAGE = 0, 1
 """Port types of model 714."""
@@ -76,7 +76,7 @@ def meter_model(power_W: float, imported_Wh: float, exported_Wh: float, voltage_
 
 
 def battery_model(power_W: float, soc_perc: float, capacity_Wh: float) -> list[int]:
-    """Return model 802, battery base. `power_W` is positive for charge; W of the model is positive for discharge."""
+    """Return model 802, battery base. `power_W` is positive for charge; the point W is positive for discharge."""
     charge_state = 4 if power_W > 0 else 3 if power_W < 0 else 6  # ChaSt: charging, discharging, holding
     return _model(
         *(802, 62),
@@ -99,7 +99,7 @@ def battery_model(power_W: float, soc_perc: float, capacity_Wh: float) -> list[i
 
 @dataclass(frozen=True, slots=True)
 class DcPort:
-    """A DC port of model 714. Power is positive into the inverter, so a battery's positive power is discharge.
+    """A DC port of model 714. Power into the inverter is positive. So a battery has a positive power if it discharges.
 
     `injected_Wh` is the energy from the port into the inverter, `absorbed_Wh` the energy in the other direction.
     """
@@ -148,7 +148,7 @@ def _points(form: str, *values: int | None) -> tuple[int, ...]:
 
 
 def _acc32(energy_Wh: float) -> int:
-    """Return a lifetime counter. It returns to 0 after its largest number."""
+    """Return the value of a lifetime counter, which rolls over to 0 after its largest number."""
     return int(energy_Wh) & 0xFFFF_FFFF
 
 
