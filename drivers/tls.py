@@ -24,11 +24,13 @@ class TlsFileError(OSError):
 
 
 def client_context(ca_file: Path | None, client_cert_file: Path | None, client_key_file: Path | None) -> ssl.SSLContext:
-    """Return a context that checks the certificate and the name of the server.
+    """Return a context that checks the certificate and the name of the server. Raises TlsFileError.
 
-    The certificate is checked against `ca_file`, or against the store of the system if `ca_file` is None. All files are
-    PEM. If `client_cert_file` is None, the client shows no certificate. If only `client_key_file` is None,
-    `client_cert_file` must also contain the key. Raises TlsFileError.
+    All files are PEM.
+
+    - `ca_file`: trusted certificates; if it is None, those of the system.
+    - `client_cert_file`: the certificate of the client; if it is None, the client sends no certificate.
+    - `client_key_file`: the key of the client; if it is None, the key is in `client_cert_file`.
     """
     context = _trusting(ca_file)
     context.minimum_version = MINIMUM_VERSION
@@ -57,7 +59,7 @@ def unusable_files(
 
 
 def refuse_passphrase() -> NoReturn:
-    """Raise OSError. As `password` of `SSLContext.load_cert_chain`, it keeps Python from asking on the terminal."""
+    """Raise OSError. As `password` of `SSLContext.load_cert_chain`, it prevents a question on the terminal."""
     raise OSError(
         "its private key has a passphrase, which the agent cannot enter; store the key without one, mode 0600"
     )

@@ -1,4 +1,4 @@
-"""Reads TOML files that people edit. The messages of common mistakes say how to correct them."""
+"""Reads TOML files that people edit. For common mistakes, the message says how to correct them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 _MAX_BYTES = 1 << 20
 _MAX_DEPTH = 32
 _INTEGER_LIMIT = 1 << 128
-"""The absolute value of every integer in a file must be less than this. No register value needs a larger number."""
+"""The absolute value of each integer in a file must be less than this. A register value never needs more."""
 _TOO_LARGE = "a number has too many digits"
 _TOO_DEEP = f"it is nested more than {_MAX_DEPTH} levels deep"
-# One part of a dotted key: a bare or quoted key with the dot after it.
+# One part of a dotted key, with the dot after it. The part may be quoted.
 _STEP = r"""(?>(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*)"""
 _LONG_KEY = re.compile(rf"(?<![\w-]){_STEP}{{{_MAX_DEPTH + 1}}}")
 
@@ -44,7 +44,7 @@ def parse(text: str) -> dict[str, Any]:
     """Return the table of a TOML text.
 
     Raises TomlError if the text is not TOML, if tables and lists are nested more than `_MAX_DEPTH` levels deep, or if
-    an integer is not within `_INTEGER_LIMIT`.
+    an integer exceeds `_INTEGER_LIMIT`.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if _LONG_KEY.search(text):
@@ -62,7 +62,7 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def _require_bounds(table: dict[str, Any]) -> None:
-    """Raise TomlError if the table is more than `_MAX_DEPTH` levels deep or has an integer not within the limit."""
+    """Raise TomlError if the table exceeds `_MAX_DEPTH` or `_INTEGER_LIMIT`."""
     level: list[Any] = [table]
     for _ in range(_MAX_DEPTH):
         items = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
@@ -82,7 +82,7 @@ def _explained(message: str, lines: list[str]) -> TomlError:
 
 
 def _is_toml(text: str) -> bool:
-    """Whether `text` is TOML. The line after it then begins with a key or heading, not inside a list or text."""
+    """Whether `text` is TOML. If so, the line after it begins with a key or a heading, and is not inside a value."""
     try:
         tomllib.loads(text)
     except (ValueError, RecursionError):
@@ -93,7 +93,7 @@ def _is_toml(text: str) -> bool:
 def _key(line: str) -> str:
     """Return the key or heading of the line for the message, but not the value, which may be a secret.
 
-    A line of base64 in a text may end with equals signs. It is not returned, because no value follows these signs.
+    A key has a value after its equals sign. So a line of base64 that ends with equals signs is not returned.
     """
     found = re.match(r"\s*(\[\[?[\w. \t-]+\]\]?|[\w.-]+(?=\s*=\s*[^=\s]))", line)
     return f", {found[1]}" if found else ""

@@ -1,10 +1,13 @@
 """Discovers a SunSpec device: the marker, the chain of models, the manufacturer.
 
-A chain is a list of models. Each model begins with its id and its length. A chain ends with an end model (id 0xFFFF),
-but many devices have wrong chains. After the first model, the chain therefore also ends at an exception (except 5, 6,
-10 and 11), and at an address that got no reply in two attempts. It also ends at an unknown model with an impossible
-length: 0, or beyond the last address. A known model with an impossible length is an error, because the driver cannot
-read its points.
+A chain is a list of models. Each model begins with its id and its length. A chain ends with an end model (id 0xFFFF).
+Many devices have wrong chains, so the chain also ends
+
+- after the first model, at an exception other than 5, 6, 10 and 11;
+- after the first model, at an address that got no reply in two attempts;
+- at an unknown model with an impossible length: 0, or beyond the last address.
+
+A known model with an impossible length is an error, because the driver cannot read its points.
 """
 
 from __future__ import annotations
@@ -37,20 +40,20 @@ _STRINGS = ("Mn", "Md", "Vr", "SN")
 _END = 0xFFFF
 _MOST_MODELS = 100
 
-# The replies that mean "there is no model at this address". The reply of a busy device does not mean that.
+# The refusals that mean "there is no model at this address". A busy device says nothing about the address.
 _NO_MODEL = (IllegalFunctionError, IllegalRangeError, DeviceFailureError)
 
 
-# Model → the point that shows the type of a DC input. Model 160 has no type, but Fronius names the battery inputs of a
-# hybrid "StCha 3" and "StDisCha 4" (registers of a real device: evcc issue 16256). Model 714 has a type: 0 PV, 1 energy
-# storage. The other types are `DcInput.OTHER`.
+# Model → the point that shows the type of a DC input. In model 160 this is the name of the input. Fronius names the
+# battery inputs of a hybrid "StCha 3" and "StDisCha 4" (registers of a real device: evcc issue 16256). In model 714 it
+# is a number: 0 PV, 1 energy storage. The other numbers are `DcInput.OTHER`.
 _TYPE_POINTS = {160: "IDStr", 714: "PrtTyp"}
 _BY_PORT_TYPE = {0: DcInput.PV, 1: DcInput.STORAGE}
 
 
 @dataclass(frozen=True, slots=True)
 class CommonModel:
-    """Manufacturer and model of the device, from the common model. A text that the device does not have is empty."""
+    """The texts of a common model. A text that the device does not have is empty."""
 
     manufacturer: str = ""
     model: str = ""
@@ -61,8 +64,7 @@ class CommonModel:
 class ModelDiscovery:
     """Reads the chain of one device.
 
-    For the next attempt, it remembers the address at which to look for the marker first, and the last address in the
-    chain that got no reply.
+    It remembers where the next attempt looks for the marker first, and the last address in the chain without a reply.
     """
 
     def __init__(self, known: Collection[int]) -> None:
@@ -70,7 +72,7 @@ class ModelDiscovery:
         self._bases = deque(BASES)
         self._silent_at: int | None = None
         self.open_end: bool
-        """Whether the chain that was read last had no end model. This chain may be incomplete."""
+        """Whether the last chain that was read had no end model, so that it may be incomplete."""
 
     async def base(self, reader: Reader) -> int:
         """Return the address of the "SunS" marker. Raises UnsupportedError if there is none."""
@@ -88,7 +90,7 @@ class ModelDiscovery:
         except _NO_MODEL:
             return False
         except SilentError:
-            self._bases.rotate(-1)  # maybe only this address gets no reply, so the next attempt begins elsewhere
+            self._bases.rotate(-1)  # other addresses may get a reply, so the next attempt begins at the next one
             raise
 
     async def models(self, reader: Reader, base: int) -> tuple[Model, ...]:
@@ -124,8 +126,8 @@ class ModelDiscovery:
                 raise
             return None
         except SilentError:
-            # Some devices do not reply for an address that does not exist. But a reply may also be lost. So the chain
-            # ends only if the same address gets no reply again.
+            # Some devices do not reply for an address that does not exist. But the reply may also be lost. So the chain
+            # ends only if this address gets no reply again.
             if not behind_a_model or self._silent_at != address:
                 self._silent_at = address
                 raise
@@ -143,7 +145,7 @@ async def identify(reader: Reader, models: Collection[Model]) -> CommonModel:
 
 
 async def duplicates(reader: Reader, devices: Collection[Collection[Model]]) -> set[Model]:
-    """Return the models of those devices in a chain that have the serial number of an earlier device."""
+    """Return the models of each device that has the serial number of an earlier device in the chain."""
     seen: set[str] = set()
     found: set[Model] = set()
     for models in devices:
@@ -194,7 +196,8 @@ async def _rated(reader: Reader, models: Collection[Model]) -> float | None:
     definition = load(model.id, frozenset({name}))
     point = definition.points[name]
     factor = definition.points[point.factor] if point.factor else None
-    if factor is None or not model.holds(factor.offset, factor):  # the factor is behind the point
+    # The point comes before its factor, so a model with the factor also has the point.
+    if factor is None or not model.holds(factor.offset, factor):
         return None
     address, factor_address = model.address + point.offset, model.address + factor.offset
     try:

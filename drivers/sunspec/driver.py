@@ -1,12 +1,15 @@
 """Reads any SunSpec device: discovers its models, then polls the models that are used.
 
-The driver remembers facts about the device, such as the models, the texts of the common model, the rated power and the
-refusals, but no readings. Each poll also reads the headers of the models that are used. The device has changed if a
-header differs, or if the device replies with exception 2 or 3 to a request that it accepted before. The poll then
-discovers the chain again. A request that is refused directly after a discovery is divided
-(`drivers.registers.refusals`). Points that are still refused are omitted. If points were refused or the chain had no
-end model, the driver discovers the chain again later, at growing intervals (`Recheck`), because the chain may be
-shorter while a device starts.
+Between polls, the driver remembers facts about the device, but no readings. The facts are the models, the texts of the
+common model, the rated power and the refusals.
+
+- Each poll also reads the headers of the models that are used. If a header differs, the device has changed. It has also
+  changed if it replies with exception 2 or 3 to a request that it accepted before. The poll then discovers the chain
+  again.
+- A request that is refused directly after a discovery is divided (`drivers.registers.refusals`). Points that are still
+  refused are omitted.
+- A chain may be shorter while the device starts. If points were refused or the chain had no end model, the driver
+  therefore discovers the chain again later, at growing intervals (`Recheck`).
 
 One SunSpec device can be an inverter, a meter and a battery. Each reading has its node type: SOLAR for inverter models,
 STORAGE for batteries, GRID for meter models. The power of a meter is positive for import. `SunSpecMeter` reads only one
@@ -43,7 +46,7 @@ class SunSpec:
     """A `drivers.driver.Driver` for every SunSpec device."""
 
     _wants = "inverter, meter or battery model"
-    """The models of which the driver needs at least one, for an error message."""
+    """The models of which the device must have at least one, for an error message."""
 
     def __init__(self, options: ReadOptions, defaults: LinkDefaults | None = None) -> None:
         """`defaults` are the link settings of a device family. Raises ProfileError for a word order except "big"."""
@@ -85,7 +88,7 @@ class SunSpec:
 
     @property
     def max_registers(self) -> int:
-        """The largest request, in registers."""
+        """Maximum number of registers in one request."""
         return self._limits.max_registers
 
     @property
@@ -93,7 +96,7 @@ class SunSpec:
         return {}  # scale factors are registers of the device and change while it runs
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
-        """See `drivers.driver.Driver`. Raises UnsupportedError if the device has no model that the driver uses."""
+        """See `drivers.driver.Driver`. Raises UnsupportedError if the device has no model that this driver uses."""
         scan = await self._poll(PollSession(reader, now))
         return scan._replace(readings=tuple(filter(self._wanted, scan.readings)))
 
@@ -116,16 +119,16 @@ class SunSpec:
             raise UnsupportedError(f"the SunSpec models change while they are read: {change}") from None
         if not scan.readings and scan.errors:
             # The device refuses everything now, perhaps because it starts. The next poll discovers the chain again.
-            # If it is busy, this is the reason, and not a point that it lacks.
+            # If the device was busy (`run.errors`), raise that error, not the refusal of a point.
             raise (*run.errors, *scan.errors)[0]
         self._known = known
         self._recheck.start(run.started)
         return scan
 
     async def _discover(self, run: PollSession, before: _Known | None) -> _Known:
-        """Discover the chain. If the new chain is only the beginning of the known chain, return `before`.
+        """Discover the chain. Raises UnsupportedError.
 
-        Raises UnsupportedError.
+        Return `before` if the new chain is only the beginning of the known chain.
         """
         reader = SplitReader(run, self._limits.max_registers)
         base = await self._discovery.base(reader)
@@ -162,7 +165,7 @@ class SunSpec:
         return known
 
     def _used(self, models: Collection[Model]) -> tuple[Model, ...]:
-        """Return the models that are read."""
+        """Return the models of which points are read."""
         unused = {} if self._options.uses(NodeType.GRID) else METERS
         return tuple(model for model in of(models, *KNOWN) if model.id not in unused)
 
@@ -205,12 +208,12 @@ class _Known:
         self._refusals = RefusalMemory([[span] for span in spans_of(layout)], limits)
         self._batches: dict[Block, Batch] = {}
         self._learning = True
-        """Whether there was no poll yet, or the last poll had new refusals. While this is true, a refusal does not mean
-        that the device has changed."""
+        """True before the first poll, and after a poll with new refusals. A refusal then does not mean that the device
+        has changed."""
         self.rated_W: float | None = None
-        """Rated power of the inverters. A power above twice this value is invalid. None or 0: not known."""
+        """Rated power of the inverters in W; None or 0 if not known. A power above `RATED_TIMES` * this is invalid."""
         self.battery_seen = False
-        """Whether the battery has charged or discharged since the first poll, or since the device changed."""
+        """Whether the battery charged or discharged at a poll. False again after the device has changed."""
 
     @property
     def doubtful(self) -> bool:
@@ -265,7 +268,7 @@ class _Known:
         charge = self.layout.battery(cells) if self.layout.battery else Quality.MISSING
         idle = charge == 0 or charge is Quality.MISSING
         self.battery_seen = self.battery_seen or (isinstance(charge, float) and not idle)
-        # If the battery is idle now and was always idle before, the power of the inverter includes no battery power.
+        # If the battery was idle at every poll so far, the power of the inverter includes no battery power.
         for recipe in self.layout.recipes if idle and not self.battery_seen else self.layout.hybrid:
             number = recipe.formula(cells)
             value, quality = (None, number) if isinstance(number, Quality) else (number, Quality.GOOD)

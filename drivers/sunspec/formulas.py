@@ -1,4 +1,4 @@
-"""Arithmetic on the points of a SunSpec device: addresses, numbers, sums. Pure.
+"""Calculates numbers from the points of a SunSpec device. Pure.
 
 A cell is the number of one point. If the point has no number, the cell is the reason: a Quality, or None if the
 registers could not be read.
@@ -14,12 +14,12 @@ from drivers.sunspec.models import ModelPoint
 
 Cell = float | Quality | None
 Formula = Callable[[Sequence[Cell]], Cell]
-"""Calculates one cell from all cells of a device. The functions below return formulas."""
+"""Calculates one number, or the reason why there is none, from all cells of a device."""
 
 _NO_FACTOR = -0x8000
 """The raw scale factor that means "not implemented"."""
 _LARGEST_FACTOR = 10
-"""The scale factors of the specification are -10 to 10: exponents of ten."""
+"""The specification has scale factors from -10 to 10. They are exponents of ten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +31,16 @@ class PointAddress:
     factor_address: int | None
     sign: int = 1
     zero_counts: bool = False
-    """Use 0 as a value. For a counter, the standard defines 0 as "not implemented", but an input that never produced
-    also has 0."""
+    """Whether 0 is a value. For a counter, the standard defines 0 as "not implemented", but an input that never
+    produced also has 0."""
     folded: bool = False
-    """The counter counts down from 0, as a 32-bit two's complement. The value is the magnitude of this number."""
+    """Whether the counter counts down from 0, as a 32-bit two's complement. Its value is this number without sign."""
 
     @property
     def span(self) -> tuple[int, int]:
         """First address, and the address after the last one, of the point and its factor.
 
-        The factor can change at any time, so it is read together with the point.
+        Both are read together, because the factor can change at any time.
         """
         end = self.address + self.point.size
         if self.factor_address is None:

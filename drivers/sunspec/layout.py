@@ -3,18 +3,19 @@
 - A common model begins a new device in the chain.
 - The first meter in the chain is used. At SolarEdge this is meter 1, because SolarEdge numbers its meters in the order
   of the chain. The function `meters` returns all meters.
-- The first inverter model of a device is used. A second model (113 besides 103) describes the same inverter.
-- The powers, currents and energies of several inverters behind one unit id are added. Those of several batteries are
-  also added, and the powers and energies of several DC inputs.
+- The first inverter model of a device is used. A further one (113 besides 103) describes the same inverter.
+- The powers, currents and energies of several inverters behind one unit id are added. So are those of several
+  batteries, and the powers and energies of several DC inputs.
 
 The AC power of a hybrid includes the power of its battery. If a model has the charge power, these rules apply after the
 battery charged or discharged for the first time (`SunSpecLayout.hybrid`):
 
 - Solar power is the power of the PV inputs if the device names its battery inputs. Otherwise it is AC power plus charge
   power.
-- The AC lifetime counter is omitted, because it counts energy from the battery as production.
+- The other quantities of the inverter model that include the battery are omitted (`MIXED`). For example, its lifetime
+  counter counts energy from the battery as production.
 
-If only the state of charge is known (model 124 alone), solar power is the AC power.
+If no model has the charge power (model 124 alone has only the state of charge), solar power is the AC power.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ from drivers.sunspec.point_collector import PointCollector
 
 Key = tuple[NodeType, Quantity, Phase | None]
 Offer = tuple[Formula, int]
-"""A possible formula of a reading, and the index of the cell (`drivers.sunspec.formulas`) whose time of reading becomes
+"""A possible formula of a reading, and the index of a cell (`drivers.sunspec.formulas`). The time of this cell becomes
 the time of measurement."""
 
 SOLAR, STORAGE = NodeType.SOLAR, NodeType.STORAGE
@@ -63,7 +64,7 @@ MIXED = frozenset({Quantity.ACTIVE_POWER, Quantity.PRODUCED_ENERGY, Quantity.DC_
 """The quantities of an inverter model that include the power or the energy of the battery."""
 
 _ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A})
-"""The units whose values can be added over several inverters or batteries."""
+"""The units of quantities that are added over several inverters or batteries."""
 
 _HAS_STORAGE = (*BATTERIES, 713, 124)
 """The models that only a device with a battery has."""
@@ -71,7 +72,7 @@ _HAS_STORAGE = (*BATTERIES, 713, 124)
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One reading: what it measures, and its formula. The time of the reading is the time of the cell at `slot`."""
+    """One reading and its formula. The time of the reading is the time of the cell at `slot`."""
 
     node: NodeType
     quantity: Quantity
@@ -91,8 +92,8 @@ class SunSpecLayout:
     recipes: tuple[Recipe, ...]
     """The recipes that are used until the battery charges or discharges for the first time."""
     hybrid: tuple[Recipe, ...]
-    """The recipes that are used after the battery charged or discharged for the first time. They are also used while
-    the charge power could not be read or is invalid."""
+    """The recipes that are used after the battery charged or discharged for the first time. They are also used at a
+    poll that cannot read the charge power, or reads an invalid one."""
     battery: Formula | None
     """The charge power, or None if no model has it."""
 
@@ -126,7 +127,7 @@ def meters(chain: Iterable[Model]) -> tuple[Model, ...]:
 
 
 def sections(chain: Iterable[Model]) -> list[tuple[Model, ...]]:
-    """Divide a chain into the models of each device. A common model begins a new device.
+    """Divide a chain into the models of each device.
 
     The first tuple has the models before the first common model, usually none.
     """
@@ -162,7 +163,7 @@ class _LayoutBuilder:
         return SunSpecLayout(tuple(self._cells.points), tuple(self._cells.models), plain, hybrid, charge)
 
     def _offer_first(self, node: NodeType, table: Mapping[int, Sequence[Rule]], quirk: Quirk | None = None) -> None:
-        """Add the offers of the first model of the chain that `table` has rules for."""
+        """Add the offers of the first model in the chain for which `table` has rules."""
         model = next(of(self._chain, *table), None)
         if model is None:
             return
@@ -170,10 +171,10 @@ class _LayoutBuilder:
             self._offer((node, rule.quantity, rule.phase), (cell(slot), slot))
 
     def _offer_inverters(self, table: Mapping[int, Sequence[Rule]]) -> None:
-        """Add the offers of all inverters: sums, or the value of the first inverter for units that are not additive.
+        """Add the offers of all inverters, by the rules of `table`.
 
-        `table` has the rules of the models to use. With several inverters, a sum is omitted if one of them does not
-        have the quantity.
+        A quantity that can be added is the sum over the inverters. It is omitted if one of them does not have it. For
+        another quantity, such as a voltage, the value of the first inverter is used.
         """
         if len(self._inverters) < 2:
             self._offer_first(SOLAR, table)
@@ -199,15 +200,18 @@ class _LayoutBuilder:
 
     def _offer(self, key: Key, offer: Offer) -> None:
         offers = self._offers.setdefault(key, [])
-        # Two counters of the same energy have different values. A change from one to the other would look like energy.
+        # Two counters of the same energy have different values. A change between them would count as energy.
         if not (offers and key[1].nature is Nature.COUNTER):
             offers.append(offer)
 
     def _offer_batteries(self, models: Collection[Model], table: Mapping[int, Sequence[Rule]]) -> None:
-        """Add the offers of all batteries: sums, and for percentages the mean weighted by capacity.
+        """Add the offers of all batteries: the `models` for which `table` has rules.
 
-        The models of `models` for which `table` has rules are used. Voltage and temperature are those of the first
-        battery. A quantity that one of the batteries does not have is omitted.
+        - A quantity that can be added is the sum over the batteries.
+        - A percentage is the mean, weighted by capacity.
+        - For another quantity, such as a voltage, the value of the first battery is used.
+
+        A quantity that one of the batteries does not have is omitted.
         """
         batteries = [self._cells.add(model, table[model.id]) for model in of(models, *table)]
         capacities = [cell(s) for slots in batteries for rule, s in slots.items() if rule.point == "WHRtg"]
@@ -225,11 +229,10 @@ class _LayoutBuilder:
             self._offer((STORAGE, rule.quantity, rule.phase), (formula, slots[0]))
 
     def _offer_dc_inputs(self, channels: Mapping[Model, Sequence[DcInput]]) -> _Inputs:
-        """From the DC inputs, add the offers of the storage node.
+        """Use the DC inputs.
 
-        If the device does not name its battery inputs, also add the offer of DC power.
-
-        Return the offers of the PV inputs if the device names its battery inputs, otherwise nothing.
+        If the device names its battery inputs, add the offers of the storage node, and return those of the PV inputs.
+        Otherwise add only the offer of DC power, and return nothing.
         """
         model = next(of(channels, *CHANNELS), None)
         if model is None or len(self._inverters) > 1:
@@ -237,7 +240,7 @@ class _LayoutBuilder:
         found = channels[model]
         named = not {DcInput.CHARGE, DcInput.DISCHARGE, DcInput.STORAGE}.isdisjoint(found)
         if not named and model.id == 160 and self._hybrids:
-            return {}  # one of the inputs may be the battery, but the device does not name it
+            return {}  # one of the inputs may be the battery, but it is not known which
         pv: _Inputs = {}
         for rule in CHANNELS[model.id]:
             offer = self._input(model, rule, [rule.signs.get(channel, 0) for channel in found])
@@ -266,7 +269,7 @@ class _LayoutBuilder:
     def _idle_offers(self, pv: _Inputs) -> dict[Key, list[Offer]]:
         """Return the offers for `SunSpecLayout.recipes`. PV inputs come before other offers.
 
-        If there is a counter of the PV inputs, the other offers of this counter are omitted.
+        A counter of the PV inputs replaces the other offers.
         """
         offers = dict(self._offers)
         for key, offer in pv.items():
@@ -277,7 +280,7 @@ class _LayoutBuilder:
     def _active_offers(self, charge: Formula, pv: _Inputs) -> dict[Key, list[Offer]]:
         """Return the offers for `SunSpecLayout.hybrid`, without the quantities that include the battery.
 
-        Solar power is the power of the PV inputs, or AC power plus charge power.
+        The first offer of solar power is the power of the PV inputs, the next one is AC power plus charge power.
         """
         offers = {key: offer for key, offer in self._offers.items() if key[0] is not SOLAR or key[1] not in MIXED}
         offers |= {key: [offer] for key, offer in pv.items()}

@@ -1,8 +1,8 @@
-"""Maps SunSpec points to quantities, one point a line. Data only; `drivers.sunspec.layout` uses it.
+"""Maps SunSpec points to quantities, one point a line. `drivers.sunspec.layout` uses these tables.
 
 Not mapped on purpose:
 
-- power factors of models 10x and 20x: a percentage by the definition, a fraction in several devices
+- power factors of models 10x and 20x: a percentage by the definition, but a fraction in several devices
 - ratings and settings (12x, 702), except the capacity of a battery
 - single strings, modules and cells (803-805)
 """
@@ -19,7 +19,7 @@ L1, L2, L3 = Phase.L1, Phase.L2, Phase.L3
 
 
 class Rule(NamedTuple):
-    """Point of a model → quantity. Of several rules for the same quantity and phase, the first with a value is used.
+    """Point of a model → quantity. If several rules have the same quantity and phase, the first with a value is used.
 
     `sign` is 1, or -1 if the value of the point has the opposite sign.
     """
@@ -121,8 +121,8 @@ _METER = (
 INVERTERS = {**dict.fromkeys((101, 102, 103, 111, 112, 113), _INVERTER), 701: _DER}
 METERS = dict.fromkeys((201, 202, 203, 204, 211, 212, 213, 214), _METER)
 
-# Measured at the battery. Model 802 does not define the sign of W and A ("flowing to/from the battery bank"). Public
-# software (evcc, template sunspec-battery-control) reads discharge as positive, so the sign is inverted here.
+# Model 802 does not define the sign of W and A ("flowing to/from the battery bank"). Public software (evcc, template
+# sunspec-battery-control) reads discharge as positive, so the sign is inverted here.
 BATTERIES = {
     802: (
         Rule("W", Quantity.ACTIVE_POWER, sign=-1),
@@ -134,8 +134,8 @@ BATTERIES = {
     ),
 }
 
-# Battery points of other models, used only for a device with a battery. If a quantity has no value in the model of
-# BATTERIES, the first of these models with a value is used.
+# Battery points of other models, used only for a device with a battery. They are used, in this order, if a quantity has
+# no value in the model of BATTERIES.
 STORAGE_DETAILS = {
     713: (
         Rule("SoC", Quantity.SOC),
@@ -176,15 +176,15 @@ CHANNELS = {
 
 
 class Quirk(Enum):
-    """Deviations of a manufacturer's meter models from the standard."""
+    """How the meter models of a manufacturer deviate from the standard."""
 
     EXPORT_POSITIVE = "exported power is positive; the counters follow the standard"
     NEGATIVE_EXPORT = "the counter of exported energy counts down from zero, in two's complement"
 
 
-# By the beginning of the manufacturer's name, in lower case. SolarEdge: evcc inverts only the power of model 203
-# (templates solaredge-inverter, solaredge-hybrid). KOSTAL: ha-sunspec issue 249, mbmd pull request 97, and the
-# registers of a real device in evcc issue 18358.
+# The beginning of the manufacturer's name, in lower case → its quirk. Sources:
+# - SolarEdge: evcc inverts only the power of model 203 (templates solaredge-inverter, solaredge-hybrid).
+# - KOSTAL: ha-sunspec issue 249, mbmd pull request 97, and the registers of a real device in evcc issue 18358.
 QUIRKS = {"solaredge": Quirk.EXPORT_POSITIVE, "kostal": Quirk.NEGATIVE_EXPORT}
 
 # Model → the point with the rated power in W. The first of these models that a device has is used. The rated power is
@@ -192,7 +192,6 @@ QUIRKS = {"solaredge": Quirk.EXPORT_POSITIVE, "kostal": Quirk.NEGATIVE_EXPORT}
 RATINGS = {702: "WMaxRtg", 120: "WRtg"}
 
 COMMON = 1
-"""The number of the common model, which names the manufacturer and the product. The other models of the device follow
-it."""
+"""The common model: manufacturer and product of a device. The other models of the device follow it."""
 
 KNOWN = frozenset({COMMON, *INVERTERS, *METERS, *BATTERIES, *STORAGE_DETAILS, *STATUS, *CHANNELS})

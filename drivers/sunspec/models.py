@@ -1,6 +1,6 @@
 """SunSpec model definitions, read at run time from the files of pysunspec2.
 
-Only the requested points are kept, because the files are large and the controller has little memory.
+Only the requested points are kept, because the controller has little memory.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 HEADER = 2
 """Registers before a model's data: its id and its length."""
 
-# The types of the points in `mapping` -> struct format, and the raw values that mean "not implemented" (SunSpec Device
-# Information Model Specification 1.1, table of point types). For an accumulator this is 0. A counter that is still zero
-# looks the same as a counter that does not exist, so both are missing (except `PointAddress.zero_counts`). Some devices
-# send all ones instead of 0.
+# Type of a point → struct format, and the raw values that mean "not implemented" (SunSpec Device Information Model
+# Specification 1.1, table of point types). For an accumulator, this value is 0. A counter that is still zero looks the
+# same as a counter that does not exist, so both are missing (except `PointAddress.zero_counts`). Some devices send all
+# ones instead of 0.
 _FORMATS: dict[str, tuple[str, frozenset[int]]] = {
     "int16": ("h", frozenset({-0x8000})),
     "uint16": ("H", frozenset({0xFFFF})),
@@ -33,8 +33,10 @@ _FORMATS: dict[str, tuple[str, frozenset[int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class ModelPoint:
-    """One point of a model. `size` is in registers. `offset` counts registers from the model's id, or from the start of
-    one repetition of the repeating group."""
+    """One point of a model. `size` and `offset` are in registers.
+
+    `offset` begins at the model's id, for a point of the repeating group at the start of the repetition.
+    """
 
     offset: int
     size: int
@@ -42,7 +44,7 @@ class ModelPoint:
     factor: str | None
     """Name of the point that holds the scale factor."""
     unscaled: bool
-    """The point is mandatory and its factor is optional, so the point is valid without a factor."""
+    """Whether the point is valid without a factor, because the point is mandatory and its factor is optional."""
 
     @property
     def format(self) -> str:
@@ -67,7 +69,7 @@ class Definition:
     def repetitions(self, length: int) -> int:
         """Return the number of repetitions in a model of `length` registers.
 
-        It follows from the length, because the point with the count may be missing.
+        It is calculated from the length, because a device may not implement the point with this number.
         """
         return max(0, length + HEADER - self.fixed_size) // self.repeated_size if self.repeated_size else 0
 
@@ -76,8 +78,7 @@ class Definition:
 def load(model_id: int, names: frozenset[str]) -> Definition:
     """Return the points `names` of a model, and the points with their scale factors.
 
-    Names that the model does not have are omitted. Raises FileNotFoundError for an unknown model. The result is cached,
-    because all devices of a site share the definitions.
+    Names that the model does not have are omitted. Raises FileNotFoundError for an unknown model.
     """
     text = files("sunspec2").joinpath(f"models/json/model_{model_id}.json").read_text(encoding="utf-8")
     group = json.loads(text)["group"]

@@ -17,7 +17,7 @@ class PointCollector:
         """A point is omitted if one request of `limit` registers cannot read the point and its scale factor."""
         self.points: list[PointAddress] = []
         self.models: dict[Model, None] = {}
-        """The models that are used, in order of use. A dict, because each model is kept once."""
+        """The models that are used, each once, in order of use."""
         self._limit = limit
 
     def add(self, model: Model, rules: Sequence[Rule], quirk: Quirk | None = None) -> dict[Rule, int]:
@@ -34,9 +34,9 @@ class PointCollector:
         return slots
 
     def add_repeated(self, model: Model, name: str, signs: Iterable[tuple[int, int]]) -> list[int | None]:
-        """Add cells for a point of the repeating group. `signs` are (repetition from 0, sign) of the cells.
+        """Add cells for a point of the repeating group. `signs` has the repetition (from 0) and the sign of each cell.
 
-        Returns the indices of the cells; None for a point that cannot be read.
+        Returns the index of each cell; None for a point that cannot be read.
         """
         definition = load(model.id, frozenset({name}))
         return [self._add(model, definition, name, sign, index) for index, sign in signs]

@@ -1,7 +1,7 @@
 """Plans the requests for a layout, and converts their words to cells. Pure.
 
-A value and its scale factor always come from the same request. The driver checks all model headers in the words of a
-reply, so that no value of these words is used if the device has changed.
+A value and its scale factor always come from the same request. The driver first checks all model headers in a reply. If
+one differs, the device has changed, and no value of the reply is used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from drivers.sunspec.models import HEADER, Model
 class _Item:
     slot: int
     raw: int
-    """Index of the value among the unpacked numbers."""
+    """Index of the raw value among the unpacked numbers."""
     factor: int | None
     """Index of the scale factor among the unpacked numbers; None if the point has no factor."""
     point: PointAddress
@@ -37,22 +37,22 @@ class Batch:
     """Indices of id and length among the unpacked numbers, and the model."""
 
     def unpack(self, words: Sequence[int]) -> tuple[float, ...]:
-        """Return the raw numbers in `words`. There is one word per register of the block."""
+        """Return the raw numbers in `words`, the words of the block."""
         return self._struct.unpack(struct.pack(f">{len(words)}H", *words))
 
     def changed_model(self, raws: Sequence[float]) -> Model | None:
-        """Return a model whose header has changed, or None."""
+        """Return a model whose header differs, or None."""
         return next((model for a, b, model in self._headers if (raws[a], raws[b]) != (model.id, model.length)), None)
 
     def cells(self, raws: Sequence[float]) -> Iterator[tuple[int, Cell]]:
-        """Yield index and content of every cell of this request."""
+        """Yield the index and the content of each cell of this request."""
         for item in self._items:
             factor = None if item.factor is None else int(raws[item.factor])
             yield item.slot, item.point.decode(raws[item.raw], factor)
 
 
 def spans_of(layout: SunSpecLayout) -> list[Span]:
-    """Return the spans of one poll: points with their factors, and the headers of their models."""
+    """Return the spans to read: the points with their factors, and the headers of their models."""
     points = {Span(Table.HOLDING, low, high - low) for low, high in (point.span for point in layout.points)}
     return sorted(points | {Span(Table.HOLDING, model.address, HEADER) for model in layout.models})
 

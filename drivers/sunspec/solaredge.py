@@ -1,14 +1,15 @@
 """A SolarEdge inverter with batteries. The batteries have registers outside SunSpec (profile `solaredge-storedge`).
 
+If a battery does not exist, the inverter refuses the registers of this battery, or reports no power in them.
+
 The power of the inverter includes the power of its batteries. At night it is only battery power. So these rules apply
-after the device reported the power of a battery for the first time, even 0 W:
+after the inverter reported the power of a battery for the first time, even 0 W:
 
 - The power of the panels is DC power plus charge power (evcc, template solaredge-hybrid). If the DC power is not known,
-  the power of the panels is AC power plus charge power.
-- The lifetime counter is omitted, because it counts energy from the batteries as production.
-
-If a battery does not exist, the inverter refuses the registers of this battery, or reports no power in them. If the
-device reports the powers of fewer batteries than before, solar power and battery power are missing.
+  it is AC power plus charge power.
+- The other quantities that include the batteries are omitted (`MIXED`). For example, the lifetime counter of the
+  inverter counts energy from the batteries as production.
+- If the inverter reports the powers of fewer batteries than before, solar power and battery power are missing.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class SolarEdge(SunSpec):
         own = replace(options, word_order=None)  # the batteries do not use the word order of SunSpec
         self._batteries = [_Battery(RegisterDriver(profile.channel(number), own)) for number in ("1", "2")]
         self._seen = 0
-        """The largest number of batteries whose power one poll returned since the start."""
+        """The largest number of batteries that reported a power in one poll."""
 
     @property
     def nodes(self) -> frozenset[NodeType]:
@@ -62,14 +63,14 @@ class SolarEdge(SunSpec):
 
 
 class _Battery:
-    """A battery that may be installed. After exception 2 or 3, its registers are not read for `RECHECK_FIRST_S`."""
+    """A battery that may not exist. After exception 2 or 3, its registers are not read for `RECHECK_FIRST_S`."""
 
     def __init__(self, registers: RegisterDriver) -> None:
         self._registers = registers
         self._recheck = Recheck()
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan | None:
-        """Return the readings, or None if the device refuses the registers, or did so within `RECHECK_FIRST_S`."""
+        """Return the readings, or None if the device refuses the registers or refused them within `RECHECK_FIRST_S`."""
         if self._recheck.is_valid(now()):
             return None
         try:
@@ -86,8 +87,8 @@ def _by_quantity(scan: Scan) -> dict[Quantity, Reading]:
 def _storage(batteries: Sequence[Mapping[Quantity, Reading]], *, complete: bool, at: float) -> tuple[Reading, ...]:
     """Return the readings of all batteries as one storage node, power first.
 
-    `complete`: whether every battery that reported a power before reports a power now. If `complete` is false, or if
-    there is no battery, the power is missing and the other readings are omitted.
+    `complete`: whether every battery that reported a power before reports a power now. If not, or if there is no
+    battery, the power is missing and the other readings are omitted.
     """
     if not (batteries and complete):
         return (Reading(POWER, None, None, Quality.MISSING, at, STORAGE),)
@@ -96,9 +97,9 @@ def _storage(batteries: Sequence[Mapping[Quantity, Reading]], *, complete: bool,
 
 
 def _combined(quantity: Quantity, batteries: Sequence[Mapping[Quantity, Reading]]) -> Reading:
-    """Combine a quantity of all batteries: the sum, or for a percentage the mean weighted by capacity.
+    """Combine a quantity of all batteries: the sum, or for a percentage the mean, weighted by capacity.
 
-    If a capacity is not known, the mean is arithmetic. If a reading is not GOOD, that reading is the result.
+    If a capacity is not known, the mean is arithmetic. If a reading is not GOOD, the first such reading is the result.
     """
     parts = [battery[quantity] for battery in batteries]
     worst = next((part for part in parts if part.quality is not Quality.GOOD), parts[0])
