@@ -22,7 +22,7 @@ class TomlError(Exception):
     """The file is not TOML, or exceeds a limit of this module.
 
     The message of a syntax error says where the error is: line and column, or the end of the file. For common mistakes,
-    it also has a hint. No message has a value, because a value may be a secret.
+    it also has a hint. It never contains a value of the file, because a value may be a secret.
     """
 
     def __init__(self, problem: str, hint: str = "") -> None:

@@ -107,7 +107,7 @@ class Scanner:
 
     @property
     def closed(self) -> list[str]:
-        """For each port of a host that could not be opened, the reason."""
+        """The reasons why ports of hosts could not be opened."""
         return [place.closed for place in self._places if place.closed]
 
     @property

@@ -59,7 +59,7 @@ _UNITS_TO_DOUBT = 4
 _FIRST_WAIT_S = 0.1
 """The timeout of the request in `_learn_timeout` to a unit that does not respond, in seconds."""
 _MOST_FAILURES = 3
-"""The search of a port ends after this many failures in a row."""
+"""The search of a port ends after this many lost connections or replies that are not Modbus, in a row."""
 _AGAIN_AFTER_S = 1.0
 """Pause after the connection fails, in seconds."""
 
@@ -86,8 +86,8 @@ class FoundUnit:
 class SearchLocation:
     """A place: a port of a host, or a serial port with one baud rate and parity.
 
-    The scan updates the other fields while it runs. It changes `link` if the units need another transport, or if it
-    searches again with a delay after the connect.
+    The scan fills the fields after `link` while it runs. It changes `link` if the units need another transport, or if
+    it searches again with a delay after the connect.
     """
 
     link: LinkSettings
@@ -97,7 +97,7 @@ class SearchLocation:
     any_unit: bool = False
     """Whether every unit id gets a reply from the same device. `units` then has one unit."""
     further_units: tuple[int, ...] = ()
-    """With `any_unit`: further unit ids that responded. They are other devices if their values differ."""
+    """With `any_unit`: further unit ids that responded. They are other devices if their counters differ."""
     rtu_frames: bool = False
     """Whether a request of Modbus TCP was answered with RTU frames."""
     asking: int | None = None
@@ -129,7 +129,6 @@ class Search:
         self._gone: set[int] = set()
         """Units that do not exist, according to a reply of the gateway (exception 10 or 11)."""
         self._failures = 0
-        """Number of failures in a row."""
         self._codes: dict[int, int] = {}
         """Unit → exception code of its last reply. A unit whose last reply had data is not in it."""
         self._absent_codes: set[int] = set()

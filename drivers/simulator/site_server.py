@@ -56,11 +56,11 @@ class SimulatedSite:
         return {device.node_id: device for device in self.devices}[node_id]
 
     async def disconnect(self, device: SimulatedDevice) -> None:
-        """Disconnect all clients of the port of `device`, also those of other devices, and refuse new connections."""
+        """Close the port of `device`, for all devices on it: disconnect the clients and refuse new connections."""
         await self._server(device).stop()
 
     async def reconnect(self, device: SimulatedDevice) -> None:
-        """Accept connections again for all devices on the port of `device`. The port stays the same."""
+        """Open the same port again, for all devices on it."""
         await self._server(device).start()
 
     async def __aenter__(self) -> Self:

@@ -77,7 +77,7 @@ class SunSpec:
 
     @property
     def available(self) -> frozenset[NodeType]:
-        """The node types that the device has, also those that are not read. Empty before the first poll."""
+        """The node types that the device has, including those that are not read. Empty before the first poll."""
         if self._known is None:
             return frozenset()
         return self.nodes | ({NodeType.GRID} if meters(self.models) else frozenset())
