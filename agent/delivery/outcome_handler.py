@@ -26,14 +26,13 @@ log = structlog.get_logger(__name__)
 _DAY_S = 86_400.0
 # Maximum number of causes that the log reports in one outage.
 _MOST_CAUSES = 8
-# Maximum seconds that a message waits for its next attempt. If the next attempt is `MAX_WAIT_S` or more away, the queue
-# assumes that the clock was set back, so the message is due at once. The wait must therefore stay below `MAX_WAIT_S`,
-# also after rounding.
+# Maximum seconds that a message waits for its next attempt. If the wait is `MAX_WAIT_S` or longer, the queue assumes
+# that the clock was set back, and returns the message at once. The margin of 1 % is for rounding.
 _MOST_AGAIN_S = 0.99 * MAX_WAIT_S
 
 
 class OutcomeHandler:
-    """Handles the outcomes of one endpoint. Only this class tells `DeliveryStats` and the breaker about outcomes."""
+    """Handles the outcomes of one endpoint. No other class passes outcomes to `DeliveryStats` or to the breaker."""
 
     def __init__(
         self,
@@ -56,16 +55,16 @@ class OutcomeHandler:
         self._slot = slot
         self._memory = memory
         self._rate = LiveRate(config.interval_s)
-        self._told: set[str] = set()
-        """Causes of the present outage that the log has reported."""
-        self._plain = False
-        """Whether the endpoint accepted a message with an answer that was not a web page."""
-        self._paged_at: float | None = None
-        """Monotonic second at which the log last reported a web page; None before the first page, and after a 2xx
-        answer that is not a page."""
+        self._logged_causes: set[str] = set()
+        """Causes that the log has reported since the last delivery."""
+        self._answered_without_page = False
+        """Whether the endpoint ever answered 2xx without a web page."""
+        self._page_logged_at: float | None = None
+        """Monotonic second at which the log last reported a web page; None before the first one, and after a 2xx answer
+        without a web page."""
 
     async def recall(self) -> None:
-        """Continue with what was learned of the endpoint before a restart. Call this once, before the first attempt."""
+        """Restore what was learned of the endpoint before a restart. Call this once, before the first attempt."""
         if live_s := await self._memory.recall():
             self.stats.pause_continues(self._clock.monotonic())
             log.warning("pause_continues", url=self._config.shown_url, again_s=round(live_s, 1))
@@ -75,7 +74,7 @@ class OutcomeHandler:
 
         `live`: whether the message was one of the newest tick when it was sent.
 
-        Return the final outcome. Its `again_s` is the number of seconds until the next attempt. The outcome is
+        Return the outcome with its `again_s`, the seconds until the next attempt. A `Refused` outcome becomes
         `Misconfigured` if the refusals of several messages show that the schema is the cause.
         """
         if isinstance(outcome, Delivered):
@@ -84,8 +83,8 @@ class OutcomeHandler:
             outcome = await self._refused(record, outcome, live=live, began=began)
         elif isinstance(outcome, Misconfigured):
             outcome = self._misconfigured(record, outcome, live=live, began=began)
-            # Perhaps only this message gets such an answer. So a message of the backlog also waits for a delay of its
-            # own, and the other messages are sent before it.
+            # Perhaps only this message causes such an answer. So a message of the backlog gets a delay of its own, and
+            # other messages are sent before it.
             await self._tried(record, 0.0 if live else self._breaker.backoff.delay(record.attempts + 1))
         elif isinstance(outcome, Retry):
             outcome = await self._failed(record, outcome, live=live, began=began)
@@ -95,9 +94,9 @@ class OutcomeHandler:
     def superseded(self, made: int, tried: int) -> bool:
         """Evaluate a tick that a newer tick replaces. It had `made` messages; `tried` of them had an attempt.
 
-        If the endpoint is well, messages without an attempt show that it is too slow for the interval. Return True if
-        the caller must call this method for the next tick in any case. After False, a call is only necessary for a tick
-        in which a message had no attempt.
+        If the endpoint is well, messages without an attempt show that it is too slow for the interval.
+
+        Return whether the caller must call this method for the next tick even if all its messages had an attempt.
         """
         well = self.stats.state is State.WELL
         if well and not self._rate.superseded(made, tried):
@@ -129,7 +128,7 @@ class OutcomeHandler:
         self._count_late(*self._rate.confirmed())
         self._breaker.delivered(live=live)
         self._memory.pause_ended()
-        self._told.clear()
+        self._logged_causes.clear()
         if since is not None:
             log.info("push_recovered", after_s=round(now - since, 1), backlog=self._queue.waiting)
             self._slot.begin(max(now, self._breaker.backlog_at()), self._queue.waiting)
@@ -137,14 +136,14 @@ class OutcomeHandler:
         self._log_page(record, outcome, now)
 
     def _log_page(self, record: Record, outcome: Delivered, now: float) -> None:
-        """Log if the answer is a web page. Of several web pages in a row, log only the first.
+        """Log a warning if the answer is a web page. Of several web pages in a row, log only the first.
 
-        If the endpoint has ever answered 2xx without a page, also log once a day while the pages continue.
+        If the endpoint ever answered 2xx without a web page, repeat the warning once a day while the pages continue.
         """
         if not outcome.page:
-            self._plain, self._paged_at = True, None
-        elif self._paged_at is None or (self._plain and now - self._paged_at >= _DAY_S):
-            self._paged_at = now
+            self._answered_without_page, self._page_logged_at = True, None
+        elif self._page_logged_at is None or (self._answered_without_page and now - self._page_logged_at >= _DAY_S):
+            self._page_logged_at = now
             log.warning("endpoint_answers_with_a_page", message=record.id, url=self._config.shown_url)
 
     async def _failed(self, record: Record, outcome: Retry, *, live: bool, began: float) -> Outcome:
@@ -157,8 +156,8 @@ class OutcomeHandler:
         if outcome.after_s:
             self._memory.asked(live=live)
             self._slot.hold(self._breaker.backlog_at(), self._queue.waiting)
-        # Perhaps only this message makes the endpoint fail. So it also waits for a delay of its own, and the other
-        # messages are sent before it.
+        # Perhaps only this message makes the endpoint fail. So this message gets a delay of its own, and other messages
+        # are sent before it.
         alone_s = max(again_s, self._breaker.backoff.delay(record.attempts + 1)) if outcome.reached else 0.0
         await self._tried(record, alone_s)
         return outcome
@@ -199,9 +198,9 @@ class OutcomeHandler:
         return outcome
 
     async def _revive(self) -> None:
-        """Put back the messages that became dead letters since the last delivery of a live message.
+        """Put the messages that became dead letters since the last delivery of a live message back into the queue.
 
-        They wait in the queue again, because the schema was the cause of their refusals.
+        The schema was the cause of their refusals, not the messages.
         """
         seqs, self._breaker.parked = self._breaker.parked, []
         for seq in seqs:
@@ -222,13 +221,13 @@ class OutcomeHandler:
         await self._queue.update(tried)
 
     def _is_new_cause(self, outcome: Retry | Misconfigured) -> bool:
-        """Return whether the log must report the cause. If so, the cause counts as reported from now on.
+        """Return whether the cause is new since the last delivery, and note that the log reports it.
 
-        The log must report a cause that is new in the present outage, but at most `_MOST_CAUSES` causes.
+        After `_MOST_CAUSES` causes, return False.
         """
-        if outcome.cause in self._told or len(self._told) >= _MOST_CAUSES:
+        if outcome.cause in self._logged_causes or len(self._logged_causes) >= _MOST_CAUSES:
             return False
-        self._told.add(outcome.cause)
+        self._logged_causes.add(outcome.cause)
         return True
 
     def _count(self, record: Record, outcome: Outcome) -> bool:

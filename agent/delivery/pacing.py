@@ -20,7 +20,7 @@ LONG_S = 4 * 3600.0
 
 
 class Pace:
-    """The gaps between the messages of the backlog: random, or all equal if `rate_per_s` gives a fixed rate."""
+    """The gaps between the messages of the backlog: random, or all equal if `rate_per_s` is given."""
 
     def __init__(self, interval_s: float, rate_per_s: float | None = None) -> None:
         self._interval_s = interval_s
@@ -43,7 +43,7 @@ class Pace:
 
 
 class SendSlot:
-    """Holds the time of the next message of the backlog worker. The worker reads the time again if `changed` is set."""
+    """The time of the backlog worker's next message. `changed` wakes the worker, which then reads the time again."""
 
     def __init__(self, pace: Pace) -> None:
         self.at = 0.0
@@ -55,8 +55,7 @@ class SendSlot:
         self._pace = pace
 
     def begin(self, at: float, waiting: int) -> None:
-        """Set the time of the first message after monotonic second `at`, at which the worker starts or the endpoint
-        recovers."""
+        """Set the time of the first message. The worker starts, or the endpoint recovers, at monotonic second `at`."""
         self.at = at + self._pace.start_s(waiting, self.per_tick)
 
     def hold(self, until: float, waiting: int) -> None:
@@ -64,5 +63,5 @@ class SendSlot:
         self.at = max(self.at, until + self._pace.start_s(waiting, self.per_tick))
 
     def take(self, now: float, waiting: int) -> None:
-        """Set the time of the next message, because a message is sent at monotonic second `now`."""
+        """Note that a message is sent at monotonic second `now`, and set the time of the next message."""
         self.at = max(self.at + self._pace.gap_s(waiting, self.per_tick), now)

@@ -19,16 +19,16 @@ T = TypeVar("T")
 
 
 class DeliveryQueue:
-    """The outbox for the event loop: calls run in one thread, in the order in which they were made.
+    """The outbox for the event loop. The thread runs the calls in the order in which they were made.
 
-    A call that has begun is finished, even if its caller is cancelled.
+    Every call is finished, even if its caller is cancelled.
     """
 
     def __init__(self, outbox: Outbox, watchdog: Watchdog, *, compress: bool) -> None:
         self.waiting = 0
-        """Number of messages that are not dead letters. `backlog`, `update` and `count` read it from the outbox. `put`,
-        `put_undated` and `ack` only adjust it. So after a drop, or a change by another process, it is wrong until the
-        next read."""
+        """Number of messages that are not dead letters. `backlog`, `update` and `count` read this number from the
+        outbox. `put`, `put_undated` and `ack` only add or subtract. So after a drop, or a change by another process,
+        the number is wrong until the next read."""
         self.compress = compress
         """Whether bodies are stored as gzip. An undated body is compressed when the message gets its date."""
         self._outbox = outbox
@@ -71,13 +71,16 @@ class DeliveryQueue:
         return await self._run(self._outbox.live)
 
     async def backlog(self, due: float, skip: Collection[int], limit: int) -> list[Record]:
-        """Return the oldest messages that are due at `due` (Unix seconds), are not live, and are not in `skip`."""
+        """Return the oldest messages that are due at Unix second `due`, are not live, and are not in `skip`.
+
+        `skip` has seqs. Return at most `limit` messages.
+        """
         records: list[Record]
         records, self.waiting = await self._run(self._with_count, self._outbox.backlog, due, skip, limit)
         return records
 
     async def undated(self, after: int) -> list[Record]:
-        """Return the oldest messages that wait for the clock and have a seq larger than `after`."""
+        """Return some of the undated messages with a seq larger than `after`, oldest first; none if there are none."""
         return await self._run(self._outbox.undated, after)
 
     async def count(self) -> int:

@@ -4,15 +4,15 @@ One endpoint is the owner of `outbox.path`: this file is its queue. Each other e
 outbox.NAME.sqlite3. The small file outbox.endpoint contains the name of the owner, so that the owner stays the same if
 the tables get another order. Without outbox.endpoint, the owner is the [push] without a name.
 
-If the owner is no longer configured, the first of these rules that applies gives the new owner, which continues the
-queue in `outbox.path`:
+If the owner is no longer configured, another endpoint can become the owner and continue the queue in `outbox.path`. The
+first of these rules that applies decides:
 
 1. An endpoint whose `formerly` is the name of the owner becomes the owner.
 2. If the owner was the [push] without a name, the first configured endpoint becomes the owner.
 3. If the only configured endpoint is a [push] without a name, this endpoint becomes the owner.
 
 An endpoint that has a file of its own beside `outbox.path` keeps this file and does not become the owner. The queue of
-an endpoint that is no longer configured stays on the disk until another endpoint takes it over.
+an endpoint that is no longer configured stays on the disk, unless another endpoint takes it over.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class QueueFiles:
     path: Path
     """`outbox.path`."""
     owner: str
-    """Name of the owner of `path`. It is possible that this endpoint is no longer configured."""
+    """Name of the owner of `path`. This endpoint may be no longer configured."""
     of: Mapping[str, QueueFile]
 
     def kept(self) -> Iterator[tuple[str, Path]]:
-        """Yield name and file of each queue whose endpoint is not configured."""
+        """Yield name and file of each queue that no configured endpoint uses or takes over."""
         used = {file.path for file in self.of.values()} | {file.former for file in self.of.values()}
         if self.path not in used and self.path.exists():
             yield self.owner, self.path

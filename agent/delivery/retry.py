@@ -25,7 +25,7 @@ _WEIGHT = 0.2
 
 
 class RetryLink:
-    """Calls `Attempts` for a live message, and repeats this while the tick of the message is the newest."""
+    """Sends the live messages of one endpoint, each with as many attempts as it needs."""
 
     def __init__(
         self,
@@ -50,10 +50,13 @@ class RetryLink:
         """Mean seconds of the last delivered attempts, including the calls to the queue; 0 before the first one."""
 
     async def send(self, record: Record, tick: LiveTick) -> None:
-        """Send the message again and again, until it is delivered or parked.
+        """Repeat the attempts until the message is delivered or parked.
 
-        Stop earlier if a newer tick replaces `tick`, if the agent ends, if the backlog worker is sending the message,
-        or if the message left the queue or was parked between two attempts.
+        Stop earlier in one of these cases:
+
+        - A newer tick replaces `tick`, or the sender stops.
+        - The backlog worker is sending the message.
+        - Between two attempts, the message left the queue or was parked.
         """
 
         async def sleep(seconds: float) -> None:
@@ -66,14 +69,15 @@ class RetryLink:
             await retrying(self._in_turn, record, tick)
         finally:
             tick.open -= 1
-            # `retrying` refers to its actions, and the actions refer to `retrying`. Without this line, the message
-            # stays in memory until the garbage collector runs.
+            # `retrying` and its actions refer to each other. Without this line, the message stays in memory until the
+            # garbage collector runs.
             retrying.iter_state.actions.clear()
 
     async def _in_turn(self, record: Record, tick: LiveTick) -> Outcome | None:
         """Wait until fewer than `tick.width` attempts run and the breaker admits the message. Then make one attempt.
 
-        Return the outcome. If the tick is over, or the message does not wait any more, make no attempt and return None.
+        Return the outcome. If the tick is over, or the message left the queue or was parked, return None without an
+        attempt.
         """
         async with tick.turns:
             while True:
@@ -99,7 +103,7 @@ class RetryLink:
                 if tick.width < len(tick.offered):
                     self._widen(tick)
             elif isinstance(outcome, Retry):
-                # The other messages of the tick would fail as well, so they wait too.
+                # The other messages of the tick would probably fail as well, so they also wait.
                 tick.retry_at = self._clock.monotonic() + outcome.again_s
             return outcome
 

@@ -1,18 +1,18 @@
-"""Delivery to one endpoint: the newest message first, then the backlog. This module drops no message.
+"""Delivery to one endpoint: first the messages of the newest tick, then the backlog. This module drops no message.
 
 A message passes several objects, each with one task: `DeliveryQueue` stores the message, a worker chooses it,
 `RetryLink` repeats it if it is live, `Attempts` makes one attempt, `Endpoint` posts it. `OutcomeHandler` handles the
 outcome. `Undated` stores a message without a date, and sets the date later.
 
-The live worker sends the messages of the newest tick, with full jitter between attempts, until they are delivered. If
-a newer tick replaces them, they become backlog. The backlog worker sends the oldest message first, at its own pace.
-While the endpoint is not well, the backlog waits until the retries of all live messages have ended. After a start, the
-backlog waits for the first attempt of a live message, but not longer than `_LIVE_WITHIN_S`. There are enough
-connections for both workers, so no worker waits for a connection. Both workers use the same circuit breaker and
-`DeliveryStats`.
+The live worker sends the messages of the newest tick until they are delivered, with random delays between the attempts
+of a message. If a newer tick replaces these messages, they become backlog. The backlog worker sends the oldest message
+first, at its own pace. While the endpoint is not well, the backlog waits until the retries of all live messages have
+ended. After a start, the backlog waits for the first attempt of a live message, but not longer than `_LIVE_WITHIN_S`.
+There are enough connections for both workers, so no worker waits for a connection. Both workers use the same circuit
+breaker and `DeliveryStats`.
 
 Only refusals of live messages can show that the schema is wrong, because an old message may be refused for its age.
-After a restart, each message in the queue still has the number of its refusals and the time of its next attempt, and
+The number of refusals and the time of the next attempt of each message are in the queue, so they survive a restart.
 `EndpointMemory` restores what was learned of the endpoint.
 """
 
@@ -150,10 +150,10 @@ class Sender:
         return min(self._breaker.next_at(), max(self._breaker.live_at(), self._clock.monotonic() + self._interval_s))
 
     async def submit(self, bodies: Sequence[bytes], at: float | None = None) -> None:
-        """Store messages durably, and deliver them before all other messages.
+        """Store messages durably. The live worker then sends them before all other messages.
 
         `at` is the monotonic second of the `time` in the messages, by default now. It is used only while the wall clock
-        is not trusted.
+        is not trusted: then the messages are sent when the clock is trusted.
         """
         records: Sequence[Record] = ()
         if self.trust.is_trusted():
@@ -166,7 +166,7 @@ class Sender:
             self._slot.changed.set()  # there is a backlog
 
     def reloaded(self) -> None:
-        """Note a reload. If the endpoint is misconfigured, try it at once, because it may accept messages now."""
+        """Note a reload. If the endpoint is misconfigured, try it again at once: it may accept messages now."""
         self._breaker.commission(self._clock.monotonic())
         if self.stats.state is State.MISCONFIGURED:
             self._breaker.release()

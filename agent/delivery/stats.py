@@ -1,7 +1,7 @@
 """Whether the endpoint is well, and what was delivered. No other module decides whether the endpoint is well.
 
 Log, systemd STATUS, /readyz, metrics, status page and `telemetry-agent status` read `DeliveryStats`. `OutcomeHandler`
-writes it. `Undated` adds the messages that it makes dead letters, and `Delivery` resets the state if the configuration
+writes them. `Undated` counts the messages that it makes dead letters. `Delivery` resets the state if the configuration
 changes. Counters count since the start and survive a reload.
 """
 
@@ -54,8 +54,7 @@ class DeliveryStats:
     failing_since: float | None = None
     """Monotonic second of the first failure since the last delivery; None while the endpoint is well."""
     accepted: bool = False
-    """Whether the endpoint accepted a message since the start, or since the last change of its
-    configuration."""
+    """Whether the endpoint accepted a message since the start, or since the last change of its configuration."""
     last_failure: str | None = None
     """Why the endpoint is not well, in words; None while the endpoint is well."""
     last_delivery: float | None = None

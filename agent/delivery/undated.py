@@ -1,4 +1,4 @@
-"""Messages that are stored while the time is not known. They get their dates when the time is known.
+"""Stores messages while the time is not known, and dates them when it is known.
 
 Within one boot, the monotonic clock gives the exact age of a message. The time between two boots is not known. So a
 message of an earlier boot keeps the date that the wall clock had when the message was stored. If this date is
@@ -25,8 +25,8 @@ TIME_UNKNOWN = "measured in an earlier boot before its clock was set, so the tim
 
 # Seconds between two reads of the clock while it is not set.
 _CLOCK_S = 1.0
-# Seconds between two reads of the clock while it is set. A driver of the kernel that loads late can set the clock to
-# 1970, from a clock chip with an empty battery.
+# Seconds between two reads of the clock while it is set. A kernel driver that is loaded late can set the clock to 1970,
+# from a clock chip with an empty battery.
 _WATCH_S = 5.0
 
 
@@ -53,7 +53,7 @@ def dated(record: Record, now: Now, retimed: Callable[[bytes, int], bytes]) -> R
 
 
 class Undated:
-    """Stores messages without a date and dates them later. Compresses a body only after the body has its date."""
+    """Stores messages without a date and dates them later. A body is compressed only after it has its date."""
 
     def __init__(self, queue: DeliveryQueue, trust: ClockTrust, stats: DeliveryStats, *, clock: Clock) -> None:
         self._queue = queue
@@ -70,7 +70,7 @@ class Undated:
         await self._queue.put_undated(bodies, self._trust.boot, at)
 
     async def run(self, on_dated: Callable[[], Awaitable[None]]) -> None:
-        """Run until stopped. When the time is known, date the stored messages; if there were some, call `on_dated`."""
+        """Run until stopped. When the time is known, date the undated messages. If there were some, call `on_dated`."""
         while True:
             if not self._trust.is_trusted():
                 log.warning("clock_not_set", clock=_iso(self._clock.time()), effect="messages are kept until it is set")

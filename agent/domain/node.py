@@ -1,9 +1,9 @@
 """A node: one id at the endpoint, of one type, and how it uses the readings of its device. Pure.
 
-Readings have the sign of their device (`drivers.model`). The power of a meter is positive for what flows into the
-installation behind it. If the type of the node is not grid, `use_of` gives the counters of the meter other names. On a
-solar node, `use_of` also inverts the sign of the power. The table shows what the power and the counters of a meter mean
-on each node:
+Readings have the sign of their device (`drivers.model`). The power of a meter is positive if it flows into the
+installation behind the meter. `use_of` gives the counters of a meter other names, unless the node has the type grid. On
+a solar node, `use_of` also inverts the sign of the power. The table shows what the power and the counters of a meter
+mean on each node:
 
     node           positive power of the meter   imported energy   exported energy
     grid           import                        imported          exported
@@ -44,10 +44,10 @@ class Node:
     push: bool = True
     """Whether messages and totals contain this node."""
     within: str | None = None
-    """Id of another node whose meter also measures this node; None if there is none. If the other node
-    is sent, the total does not include this node."""
+    """Id of another node whose meter also measures this node; None if there is none. If the other node is sent, the
+    total does not include this node."""
     invert: bool = False
-    """Whether the meter is wired in the other direction: inverts the power and exchanges the counters."""
+    """Whether the meter is wired in the other direction. If so, the power is inverted and the counters are exchanged."""
     when_offline: WhenOffline = "missing"
     stale_after_s: float | None = None
     """The age in seconds after which a reading is not used; None means `poll.stale_after_s`."""
@@ -56,7 +56,8 @@ class Node:
     energy_capacity_Wh: float | None = None
     """The capacity of a battery that does not report its capacity; None if unknown."""
     limits: Mapping[Quantity, tuple[float, float]] = field(default_factory=dict, hash=False)
-    """Quantity → (lowest, highest), in the sign of the device. `agent.domain.ranges` has those of other quantities."""
+    """Quantity → (lowest, highest), in the sign of the device. Other quantities have the limits of
+    `agent.domain.ranges`."""
     resolutions: Mapping[Quantity, Resolution] = field(default_factory=dict, hash=False)
     """Quantity of the node → resolution of its register, if the driver knows it."""
 
@@ -64,7 +65,7 @@ class Node:
     def counted(self) -> bool:
         """Whether the total of its type includes this node, if the endpoint gets all nodes.
 
-        `counted_in` is for an endpoint that gets only some of them.
+        If the endpoint gets only some nodes, use `counted_in`.
         """
         return self.push and self.within is None
 
@@ -91,7 +92,7 @@ SIGNED = frozenset({Quantity.ACTIVE_POWER, Quantity.REACTIVE_POWER})
 
 
 def _renamed(imported: str, exported: str) -> dict[Quantity, Quantity]:
-    """Return a dict: counter of a meter → counter with these words instead of `imported` and `exported`."""
+    """Return a dict: counter of a meter → counter that has these words in place of `imported` and `exported`."""
     names = {"imported": imported, "exported": exported}
     return {
         Quantity(f"{day}{old}_energy"): Quantity(f"{day}{new}_energy")  # type: ignore[call-arg]  # __new__ takes three
@@ -174,7 +175,7 @@ def counted_in(nodes: Sequence[Node], chosen: Collection[str]) -> set[str]:
 
 
 def _outer_ids(node: Node, by_id: dict[str, Node]) -> set[str]:
-    """Return the ids of the other nodes whose meters also measure this node. Their `within` never leads back to it."""
+    """Return the ids of the other nodes whose meters also measure this node. The chain of `within` must have an end."""
     found: set[str] = set()
     within = node.within
     while within in by_id:
@@ -202,9 +203,10 @@ def nesting_mistakes(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
 
 
 def _outermost(node: Node, by_id: dict[str, Node]) -> Node:
-    """Follow `within` from node to node, and return the last node.
+    """Follow `within` from node to node. Stop at the first of these nodes and return it:
 
-    The chain ends at a node without `within`, at an id that does not exist, or at a node that was visited before.
+    - a node whose `within` is None or an id that does not exist
+    - a node that was visited before
     """
     seen = set()
     while node.within in by_id and node.node_id not in seen:

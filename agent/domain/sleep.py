@@ -1,18 +1,18 @@
 """Decides whether an inverter that does not answer is asleep. No other module decides this. Pure.
 
 Inverters that run on solar power do not answer at night. 0 W is then correct. An inverter whose cable is cut at noon
-does not answer either, but 0 W would then make a wrong total. With `when_offline = "sleep"`, an inverter is asleep if
+does not answer either, but 0 W would then make the total wrong. With `when_offline = "sleep"`, an inverter is asleep if
 all of these conditions hold. Otherwise it is missing.
 
 - Its last power was below `DIM_W`, so the error of the total is small.
 - At most 24 h and `LATE_S` have passed since the inverter last woke (`Night.woke`). An inverter that fails at night or
-  at dawn is therefore missing from the morning on, in every season. An inverter under snow or in fog is also missing;
-  this is correct.
+  at dawn is therefore missing from the morning on, in every season. An inverter that does not wake because of snow or
+  fog is also missing.
 - The time without an answer is at most `LONGEST_S`.
 
 An answer without a power counts as no answer, because data loggers answer for an inverter that is switched off.
 
-Times are monotonic. After a restart, the wall clock gives the time that has passed. While the wall clock is not set
+Times are monotonic. After a restart, the wall clock shows how much time has passed. While the wall clock is not set
 yet, or is earlier than the last answer before the restart, the time without an answer begins at the restart.
 """
 
@@ -25,22 +25,21 @@ from agent.domain.node import Node
 from drivers.model import Kind, NodeType
 
 DIM_W = 100.0
-"""Inverters stop at 5 to 50 W. Most report 0 W for some minutes before they stop, so that a poll once a minute reads 0.
-
-The absolute value is compared, because the own consumption of an inverter is a negative power.
-"""
+"""An inverter can be asleep if the absolute value of its last power is below this. The own consumption of an inverter
+is a negative power. Inverters stop at 5 to 50 W. Most of them report 0 W for some minutes before they stop, so that a
+poll once a minute reads 0 W."""
 LATE_S = 2 * 3600.0
 """On a dark morning, an inverter may wake this many seconds later than on a bright one."""
 LONGEST_S = 20 * 3600.0
 """Seconds of the longest night at 60 degrees north, with late waking."""
 
 _DAY_S = 24 * 3600.0
-# A gap of this many seconds or more between two answers is a night or a power cut. A restart is shorter, and every
-# summer night is longer.
+# A gap of this many seconds or more between two answers is a night or a power cut. A restart takes less time, and every
+# summer night takes more.
 _OFF_S = 2 * 3600.0
 # An inverter that is awake for this many seconds has begun its day. At dawn some inverters start and stop repeatedly.
 _UP_S = 3600.0
-# A stored night may be up to this many seconds in the future, because the clock may have been corrected slightly.
+# A stored night may be this many seconds in the future, because the clock may have been corrected slightly.
 _SLEW_S = 60.0
 
 
@@ -68,19 +67,19 @@ def after_reading(night: Night | None, power_W: float, at: float) -> Night:
 
 
 def may_sleep(node: Node, night: Night | None, at: float) -> bool:
-    """Whether the node counts 0 W while its device does not answer, at monotonic `at`."""
+    """Whether the node counts 0 W if its device does not answer at monotonic second `at`."""
     if node.when_offline == "sleep":
         return night is not None and why_awake(night, at) is None
     return node.when_offline == "zero"
 
 
 def all_sleep(nodes: Iterable[Node], nights: Mapping[str, Night], at: float) -> bool:
-    """Whether all these nodes count 0 W while their common device does not answer."""
+    """Whether all these nodes count 0 W if their common device does not answer at monotonic second `at`."""
     return all(may_sleep(node, nights.get(node.node_id), at) for node in nodes)
 
 
 def why_awake(night: Night | None, at: float) -> str | None:
-    """Return as text why an inverter that does not answer is not asleep at monotonic `at`; None if it may be asleep."""
+    """Return as text why an inverter without an answer is not asleep at monotonic second `at`; None if it is asleep."""
     if night is None:
         return "its last power is not known"
     if abs(night.power_W) >= DIM_W:
@@ -112,8 +111,8 @@ def in_monotonic_seconds(kept: Night, offset: float, at: float, started: float) 
     """Convert the night `kept` from Unix seconds to monotonic seconds. Inverse of `in_unix_seconds`.
 
     `offset` is wall minus monotonic time; minus infinity if it is unknown. `at` is the present monotonic time,
-    `started` that of the restart. If the night would be in the future, the wall clock is not known or was set back. The
-    night then begins at `started`.
+    `started` that of the restart. If `kept` is in the future, the wall clock is unknown or was set back. All times of
+    the result are then `started`.
     """
     if kept.at - offset > at + _SLEW_S:
         return Night(kept.power_W, started, started, started)
