@@ -47,7 +47,7 @@ class Node:
     """Id of another node whose meter also measures this node; None if there is none. If the other node is sent, the
     total does not include this node."""
     invert: bool = False
-    """Whether the meter is wired in the other direction. If so, the power is inverted and the counters are exchanged."""
+    """Whether the meter is wired in the other direction. If so, power is inverted, and counters are exchanged."""
     when_offline: WhenOffline = "missing"
     stale_after_s: float | None = None
     """The age in seconds after which a reading is not used; None means `poll.stale_after_s`."""
@@ -203,10 +203,9 @@ def nesting_mistakes(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
 
 
 def _outermost(node: Node, by_id: dict[str, Node]) -> Node:
-    """Follow `within` from node to node. Stop at the first of these nodes and return it:
+    """Follow `within` from node to node, and return the last node.
 
-    - a node whose `within` is None or an id that does not exist
-    - a node that was visited before
+    The last node is one whose `within` is None or an id that does not exist, or one that was visited before.
     """
     seen = set()
     while node.within in by_id and node.node_id not in seen:

@@ -11,11 +11,12 @@ from typing import NamedTuple
 from agent.energy.days import Basis, Day, day_of
 
 NEVER = 1e15
-"""The value of `Candidate.changed` until the counter moves for the first time: at the beginning of a path, and after a
-reset, a replacement or a new day. Until then, it is not known how long the counter has been unchanged. When it moves,
+"""The value of `Candidate.changed` from the beginning of a path, a reset, a replacement or a new day until the counter
+moves. During this time, it is not known how long the counter has been unchanged. When it moves,
 `agent.energy.transitions` assumes at most the time since the previous reading."""
 DAILY_S = 3 * 3600.0
-"""Maximum distance of the device's midnight from the local one. Device clocks ignore summer time, use UTC, or drift."""
+"""Maximum seconds between the device's midnight and local midnight. Device clocks ignore summer time, use UTC, or
+drift."""
 
 
 class EnergyEvent(NamedTuple):
@@ -36,7 +37,7 @@ class Candidate(NamedTuple):
     value: float
     at: float
     changed: float
-    """Time of the last change of the counter; `NEVER` before the first change."""
+    """Time of the last change of the counter, or `NEVER`."""
     observed_s: float
     """`Ledger.observed_s` at the reading."""
     cost: float
@@ -50,10 +51,10 @@ class Candidate(NamedTuple):
     day: Day
     """The local day of the reading."""
     before: Day | None = None
-    """The day before `day`, for a push whose tick is before midnight and whose readings are after it; None if there are
-    no data of that day."""
+    """The day before `day`; None without data of that day. A push needs it if its tick is before midnight and its
+    readings are after midnight."""
     new_day: float = 0.0
-    """Time at which readings last showed the device set its daily register to zero; 0 if unknown."""
+    """Time at which the device last set its daily register to zero, as far as readings show it; 0 if unknown."""
     events: tuple[EnergyEvent, ...] = ()
     """Events of the path that are not reported yet."""
 
@@ -74,8 +75,8 @@ def moved(candidate: Candidate, seconds: float, zone: tzinfo | None, relabel_s: 
 
     The candidate keeps its `day` if the local day of the moved `at` has the same beginning, or if the moved `at` is
     less than `relabel_s` seconds after the end of `day`. Otherwise it gets another day. After a move of more than
-    `DAILY_S`, `new_day` is unknown, because it may be from before or after the moment at which the clock went wrong.
-    Other times of the candidate stay the same. `zone` is the time zone of the site.
+    `DAILY_S`, `new_day` becomes unknown, because nobody knows whether the clock was already wrong at that time. Other
+    times of the candidate stay the same. `zone` is the time zone of the site.
     """
     at = candidate.at + seconds
     changed = candidate.changed if candidate.changed == NEVER else candidate.changed + seconds

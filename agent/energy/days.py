@@ -1,7 +1,7 @@
 """Local days, and how exact their energy is. Pure.
 
-A day lasts from its first local midnight to the first midnight of the next date. It has 23 or 25 hours if summer time
-begins or ends on it. If this change skips midnight, the day begins at the change.
+A day lasts from its first local midnight to the first midnight of the next date. It has 23 hours if summer time begins
+on it, and 25 hours if summer time ends on it. If the clock skips midnight, the day begins at the change.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Basis(IntEnum):
     INTERPOLATED = 2
     """Midnight is in a gap between readings. The growth over the gap is divided in proportion to time."""
     ESTIMATED = 3
-    """A part of the energy is not certain: readings that are still to come, or another explanation, can change it."""
+    """A part of the energy is not certain. Later readings can change it, or another explanation may be correct."""
     RESET = 4
     """The counter was set to zero. The growth between the last reading and the reset is not counted."""
     REPLACED = 5
-    """The counter continued from another number. The growth between the readings around the change is not
+    """The counter continued from another value. The growth between the readings before and after the change is not
     counted."""
     PARTIAL = 6
     """The energy before some moment of the day is unknown, for example before the first reading of the device."""

@@ -1,13 +1,17 @@
 """Calculates the energy of the local day from the readings of a counter. Pure.
 
-A `Ledger` follows one counter. A transition (`transitions`) explains the difference of two readings: the counter
-continued, was late, rolled over, began a new day, was reset, or was replaced. Each transition has a price in seconds;
-the usual growth has none. A path is a chain of transitions. A candidate is a reading that may be correct, with the
-cheapest path that ends at it. A path has a cost in seconds: the prices of its transitions, and, for each reading that
-it skips, the seconds that the reading represents. So the cheapest path skips a few strange readings, but explains many
-of them by a transition. The total is the growth along the cheapest path. The energy of a day is the total now minus the
-total at local midnight, interpolated between the readings around midnight. A reading is undecided while another path
-can still become the cheapest: usually a quarter of an hour, at most half an hour.
+A `Ledger` is the state of one counter. The words that these modules use:
+
+- Transition (`transitions`): explains the difference of two readings. The counter continued, was late, rolled over,
+  began a new day, was reset, or was replaced. Each transition has a price in seconds; the usual growth has none.
+- Path: a chain of transitions. It has a cost in seconds: the prices of its transitions, and, for each reading that it
+  skips, the seconds that the reading represents. So the cheapest path skips a few strange readings, but explains many
+  of them by a transition.
+- Candidate: a reading that may be correct, with the cheapest path that ends at it.
+- Total: the growth along the cheapest path. The energy of a day is the total now minus the total at local midnight,
+  which is interpolated between the readings before and after midnight.
+- Undecided: a reading is undecided while another path can still become the cheapest. This takes usually a quarter of an
+  hour, at most half an hour.
 
 Invariants:
 
@@ -18,19 +22,19 @@ Invariants:
 3. A transition adds at most the register's step plus the energy that the device can count in the time (`turnover`). A
    growth has no price if one of these explains it: the measured power, the mean power of the counter, the `limits`, or
    the connection of a house or of the site. A larger growth has a price. So it counts only when the readings of one to
-   five minutes (at long intervals: two readings) confirm it. Until then the day is declared as estimated. The day stays
-   estimated if the power seen so far does not explain the growth.
+   five minutes (at long intervals: two readings) confirm it. Until then, the `Basis` of the day is ESTIMATED. It stays
+   ESTIMATED if the power seen so far does not explain the growth.
 4. A rollover is possible only in a register with a known range.
 5. Undecided readings survive a restart, because the candidates are part of the saved state.
 6. An energy of a day is never negative.
-7. Energy that is estimated or not counted is declared in the `Basis` of its day. Each event is reported at most once,
-   when it is decided or when many later events of its path are undecided.
-8. The device's clock does not decide when a local day begins. A daily register is followed like any counter. The
-   device may set it to zero at any hour, but not twice a day. The value of the register is used directly only at the
+7. The `Basis` of a day shows whether energy of this day is estimated or not counted. Each event is reported at most
+   once, when it is decided or when many later events of its path are undecided.
+8. The device's clock does not decide when a local day begins. A daily register is handled like any counter. The device
+   may set it to zero at any hour, but at most once in 18 hours. The value of the register is used directly only at the
    first reading and after a gap over the device's midnight.
 
-To continue the cheapest path to a new reading costs at most `RUN_PRICE`, whatever the reading shows. A candidate that
-costs at least `RUN_PRICE` more than the best one can therefore never become the cheapest, and is removed.
+The cheapest path can be continued to any new reading at a price of at most `RUN_PRICE`. A candidate that costs at least
+`RUN_PRICE` more than the best one can therefore never become the cheapest, and is removed.
 """
 
 from __future__ import annotations
@@ -45,10 +49,10 @@ from agent.energy.days import Basis, DayEnergy
 from agent.energy.turnover import MINUTE_S, SLACK_S, Turnover
 
 RELABEL_S = 12 * 3600.0
-"""If the clock is set by more than this many seconds, the dates of earlier days are not reliable. If setting the clock
-moves the last reading to less than this many seconds after the end of its day, the ledger keeps this day."""
+"""If the clock is set by more than this many seconds, the dates of earlier days are not reliable. After the clock was
+set, a candidate keeps its day if its reading is less than this many seconds after the end of this day."""
 CANDIDATES = 32
-"""If there are more candidates, some neighbours on the same path are removed, because neighbours differ little."""
+"""If there are more candidates than this, some neighbours on the same path are removed. Neighbours differ little."""
 FRESH = 6
 """Number of the latest candidates, which are kept even if they are neighbours on the same path."""
 # Before Python 3.12, access to a member of an Enum is slow.
@@ -74,11 +78,11 @@ class Ledger(NamedTuple):
     """Power at the last reading, in the direction of the counter; negative if unknown."""
     turnover: Turnover
     unconfirmed_until: float = 0.0
-    """While `observed_s` is below this number, the last growth that exceeds the measured power is not confirmed."""
+    """While `observed_s` is less than this, the last growth that exceeds the measured power is not confirmed."""
     early: float = 0.0
-    """If the last readings have earlier times than `at`: the time of the first of them; else 0."""
+    """Time of the first reading since the time went back to before `at`; 0 if it did not."""
     decided: tuple[EnergyEvent, ...] = ()
-    """Events that this reading decided."""
+    """Events that the last reading decided."""
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -94,7 +98,7 @@ class Ledger(NamedTuple):
 
 
 def of_day(ledger: Ledger, date: str) -> DayEnergy | None:
-    """Return the energy of a date: 0 for a day after the last reading, None for any other day without data."""
+    """Return the energy of a date: 0 Wh for a day after the last reading, None for any other day without data."""
     today, energy_Wh, basis = of_today(ledger)
     if date == today:
         return DayEnergy(energy_Wh, basis)
@@ -134,9 +138,9 @@ def minute_of(ledger: Ledger) -> float:
 
 
 def flow_of(ledger: Ledger) -> float:
-    """Return the power at the last reading in the direction of the counter, W; at most the power limit.
+    """Return the power at the last reading in the direction of the counter, W; at most `Turnover.near_W`.
 
-    If that power is unknown, or was not compared with the counter yet, return the power limit.
+    If that power is unknown, or was not compared with the counter yet, return `Turnover.near_W`.
     """
     turnover = ledger.turnover
     measured = turnover.ratio and ledger.power_W >= 0.0
@@ -146,7 +150,7 @@ def flow_of(ledger: Ledger) -> float:
 def shifted(ledger: Ledger, seconds: float, zone: tzinfo | None) -> Ledger:
     """Return the ledger with the times of its readings moved by `seconds`, because the clock was set.
 
-    Its days are those of the time zone `zone`. If only the time zone changed, `seconds` is 0. See `moved`.
+    The days are those of the time zone `zone`. If only the time zone changed, `seconds` is 0. See `moved`.
     """
     return ledger._replace(
         others=tuple(moved(each, seconds, zone, RELABEL_S) for each in ledger.others),
@@ -158,9 +162,10 @@ def shifted(ledger: Ledger, seconds: float, zone: tzinfo | None) -> Ledger:
 
 
 def resumed(ledger: Ledger, then: Ledger) -> Ledger:
-    """Return `ledger` with the days of `then`, the ledger from before a jump of the clock that is now undone.
+    """Return `ledger` with the days of `then`, because the clock jumped and the jump is now undone.
 
-    If the last reading does not fit these days, `ledger` is unchanged.
+    `then` is the ledger from before the jump. If its last day does not fit the last reading of `ledger`, nothing
+    changes.
     """
     day, before = then.best.day, then.best.before
     if not day.start <= ledger.at < day.end + RELABEL_S:
@@ -172,7 +177,7 @@ def resumed(ledger: Ledger, then: Ledger) -> Ledger:
 
 
 def thinned(ledger: Ledger, most: int = CANDIDATES) -> Ledger:
-    """Return the ledger with about `most` candidates. It keeps the latest ones and at least one of each path."""
+    """Return the ledger with about `most` candidates: the latest ones, and at least one of each path."""
     candidates = list(ledger.candidates)
     while len(candidates) > most:
         old, fresh = candidates[:-FRESH], candidates[-FRESH:]

@@ -12,13 +12,14 @@ from agent.energy.days import Basis, Day, day_of
 from agent.energy.transitions import Observation, Transition, TransitionKind
 
 SEEN_S = 300.0
-"""The beginning of a day was observed if the readings before and after midnight are at most this many seconds apart,
-and their interval is usual."""
+"""A midnight is observed if the readings before and after it are at most this many seconds apart, and their interval
+is usual."""
 _STEADY_S = 30.0
 """An interval of at most this many seconds is always usual."""
 _INTERVALS = 1.5
-"""A longer interval is usual if it is at most this many times as long as the interval before it."""
+"""A longer interval is usual if it is at most this many times the interval before it."""
 
+# Transition → basis of a day with this transition, unless the day has a worse one.
 _FLAGS = {
     TransitionKind.ESTIMATED: Basis.ESTIMATED,
     TransitionKind.RESET: Basis.RESET,
@@ -29,14 +30,14 @@ _NAMES = {
     TransitionKind.REPLACED: "counter_replaced",
     TransitionKind.ROLLED_OVER: "counter_rolled_over",
 }
-_LEVELS = frozenset({TransitionKind.NEW_DAY, TransitionKind.RESET, TransitionKind.REPLACED})
-"""After these, the counter continues from another value, and `changed` is `NEVER` until the counter moves."""
+_RESTARTS = frozenset({TransitionKind.NEW_DAY, TransitionKind.RESET, TransitionKind.REPLACED})
+"""After these transitions, the counter continues from another value, and `changed` is `NEVER` until it moves."""
 
 
 def first_candidate(reading: Observation, observed_s: float, cost: float) -> Candidate:
     """Return the candidate of a path that begins at `reading`.
 
-    `cost` is the seconds of all earlier readings, which the path skips; 0 for the first reading of a counter.
+    `cost` is the seconds of all earlier readings, because the path skips them; 0 for the first reading of a counter.
 
     The energy of the day counts from this reading. If a daily register is read at least `DAILY_S` after midnight and
     has a possible value, the energy counts from midnight.
@@ -74,7 +75,7 @@ def extended(
         new_day = (before.at + reading.at) / 2
     day, yesterday = _days(before, transition, reading, new_day, seen=seen)
     changed, integral_Wh = before.changed, before.integral_Wh
-    if kind in _LEVELS:
+    if kind in _RESTARTS:
         changed, integral_Wh = NEVER, reading.integral_Wh
     elif reading.value != before.value:
         changed, integral_Wh = reading.at, reading.integral_Wh
@@ -97,7 +98,7 @@ def _events(
     before: Candidate, kind: TransitionKind, reading: Observation, skipped: Sequence[Candidate]
 ) -> tuple[EnergyEvent, ...]:
     events = before.events
-    if skipped and kind not in _LEVELS:
+    if skipped and kind not in _RESTARTS:
         worst = max(skipped, key=lambda each: abs(each.value - before.value))
         events = (*events, EnergyEvent("counter_glitch_removed", worst.at, before.value, worst.value))
     if kind in _NAMES:
@@ -114,7 +115,7 @@ def _days(
     if kind is TransitionKind.ROLLED_OVER and not seen:
         flag = Basis.ESTIMATED  # the counter may also be that of a new meter that begins near zero
     if kind in (TransitionKind.RESET, TransitionKind.REPLACED) and day.believed:
-        # The register's day begins only now, so the value that was read before was the energy of the previous day.
+        # The device's day begins only now, so the value that was read before was the energy of the previous day.
         day = day._replace(base=day.base + day.believed, basis=Basis.PARTIAL, believed=0.0)
     if reading.at >= day.end:
         if kind is TransitionKind.NEW_DAY:
@@ -131,7 +132,7 @@ def _flagged(day: Day, flag: Basis) -> Day:
 
 
 def _unsure(before: Candidate, reading: Observation) -> float:
-    """Return the possible error of the estimated growth before a new day, Wh."""
+    """Return the possible error of the growth that is estimated for the end of the device's day, Wh."""
     turnover, hours = reading.turnover, (reading.at - before.at) / 3600
     if not turnover.ratio:  # no usable power
         return turnover.mean_W * hours
@@ -144,8 +145,8 @@ def _of_register(
 ) -> tuple[Day, Day | None]:
     """Begin a local day together with the device's day. The value of the register is the energy of the new local day.
 
-    If the device's midnight was earlier than local midnight, the energy between the two midnights is estimated, and
-    does not count for the new local day.
+    If the device's midnight was before local midnight, the energy between the two midnights is estimated and
+    subtracted.
     """
     date, start, end = day_of(reading.at, reading.zone)
     value = reading.value
@@ -160,7 +161,7 @@ def _of_register(
 def _over_midnight(
     before: Candidate, transition: Transition, reading: Observation, last: Day, flag: Basis, *, seen: bool
 ) -> tuple[Day, Day | None]:
-    """Begin a local day between two readings. The growth is divided in proportion to time."""
+    """Begin a local day between two readings. The growth is divided between the days in proportion to time."""
     date, start, end = day_of(reading.at, reading.zone)
     basis = max(flag, Basis.SEEN if seen or transition.growth == 0.0 else Basis.INTERPOLATED)
     rate = transition.growth / (reading.at - before.at)

@@ -29,10 +29,15 @@ def publish(
     `found` is the energy of local day `date`, which ends in `left_s` seconds.
 
     `step_Wh` is the step of the register; 0 if unknown. `minute_Wh` is the largest growth of the counter in a minute,
-    `flow_W` the present power. A published energy that was too high is kept if the excess is at most `minute_Wh`, and
-    the counter can reach it at `flow_W` within a quarter of an hour and before the day ends. Otherwise the energy
-    falls. An energy that is kept has the basis ESTIMATED or a worse one. After a fall by more than one step, this
-    energy and all later ones of the day have such a basis too.
+    `flow_W` the present power.
+
+    A published energy that was too high is kept if both conditions hold. Otherwise the energy falls.
+
+    - The excess is at most `minute_Wh`.
+    - At `flow_W`, the counter can reach the published energy within a quarter of an hour and before the day ends.
+
+    A kept energy has the basis ESTIMATED or a worse one. After a fall by more than one step, all energies of the day
+    have such a basis.
     """
     energy, basis = found
     if date != published.date:

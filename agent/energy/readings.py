@@ -1,7 +1,7 @@
 """Adds a reading to a ledger. Pure.
 
-`agent.energy.ledger` explains path, cost, price and candidate. The best path is the cheapest one so far.
-`advance` handles the common reading quickly. `explained` handles all readings.
+`agent.energy.ledger` explains path, cost, price and candidate. The best path is the cheapest one so far. Its last
+candidate is the best candidate. `advance` handles the common reading quickly. `explained` handles all readings.
 """
 
 from __future__ import annotations
@@ -40,28 +40,27 @@ from agent.energy.turnover import (
 )
 
 PATIENCE_S = 600.0
-"""If the time goes back, readings are ignored for this many seconds. If the readings after these seconds still have
-earlier times than `Ledger.at`, then `Ledger.at` was wrong."""
+"""If readings have earlier times than `Ledger.at`, they are ignored for this many seconds. If later readings still have
+earlier times, `Ledger.at` was wrong, and is moved back."""
 WINDOW_S = 1800.0
-"""A candidate is removed when it is more than this many observed seconds (`Ledger.observed_s`) old, unless it is the
-best one."""
+"""A candidate is removed when it is older than this many observed seconds (`Ledger.observed_s`), unless it is the best
+one."""
 _APART_S = 90.0
-"""If there are many candidates, a candidate is removed if it follows another one on the same path by less than this
-many observed seconds."""
+"""If there are many candidates, a candidate is removed if another one on the same path is less than this many observed
+seconds older."""
 _BEGINNING_S = 120.0
-"""Until this many seconds are observed, a path may begin at the new reading if no path shows a change of the counter,
-because some devices start with a wrong value."""
+"""During the first observed seconds, up to this number, a new path may begin at any reading, because some devices start
+with a wrong value. This ends earlier if a path shows a change of the counter."""
 _EVENTS = 8
-"""Maximum number of events of the best path that are not reported because they are undecided: another path without them
-can still become the cheapest. If there are more, the oldest ones are reported nevertheless, so that the state stays
-small."""
+"""Maximum number of undecided events of the best path. If there are more, the oldest ones are reported although they
+are undecided, so that the state stays small."""
 _FIRST_S = 15.0
 """The seconds that the first reading represents."""
 _WEIGHT_S = 300.0
-"""Maximum of the seconds that a reading represents."""
+"""Maximum seconds that a reading represents."""
 _INTERVALS = 3
-"""A reading is at the usual interval if it comes within a minute of the previous reading, or within this many times
-the previous interval."""
+"""A reading is at the usual interval if it comes at most a minute after the previous reading, or at most this many
+times the previous interval after it."""
 _SLACK_H = SLACK_S / 3600
 _NO_POWER = -1.0
 _PLAIN = Register()
@@ -79,10 +78,11 @@ def advance(
 ) -> Ledger:
     """Return the ledger after one more reading: `value` in Wh at Unix second `at`.
 
-    `power_W` is the device's power in the direction of the counter, not negative; None if unknown. This function
-    handles the common reading, which continues the best path at the usual interval, without a fall of the counter. This
-    continuation has no price, so no other transition can be cheaper. `explained` handles all other readings. For the
-    common reading, both functions give the same result.
+    `power_W` is the device's power in the direction of the counter, not negative; None if unknown.
+
+    This function itself handles only the common reading. Such a reading continues the best path at the usual interval,
+    and the counter does not fall. This continuation has no price, so no other transition can be cheaper. For the common
+    reading, `explained` gives the same result.
     """
     power = _NO_POWER if power_W is None else power_W
     if ledger is None:
@@ -128,8 +128,8 @@ def advance(
 def _thinner(others: tuple[Candidate, ...], best: Candidate) -> tuple[Candidate, ...]:
     """Return the others and the best candidate, without the others that are least useful.
 
-    These are candidates that can never become the best again, and candidates that follow another one on the same path
-    by less than `_APART_S`. The latest `FRESH` are kept.
+    A candidate is left out if it can never become the best again, or if another one on the same path is less than
+    `_APART_S` older. The latest `FRESH` candidates are kept.
     """
     limit = RUN_PRICE + best.cost - best.observed_s
     kept: list[Candidate] = []
@@ -147,12 +147,12 @@ def _first(value: float, at: float, zone: tzinfo | None, register: Register, pow
 
 
 def _early(ledger: Ledger, value: float, at: float, zone: tzinfo | None, register: Register, power: float) -> Ledger:
-    """Handle a reading whose time is not later than the time of the last one."""
+    """Return the ledger after a reading whose time is not later than `ledger.at`."""
     early = ledger.early or at
     if at - early < PATIENCE_S:
         return ledger._replace(early=early, decided=())
-    # The real time of the last change is unknown. So `changed` becomes 0, which is long ago, and the next growth may be
-    # late by any time.
+    # The real time of the last change of the counter is unknown. So `changed` becomes 0, which is long ago, and the
+    # next growth may be late by any time.
     back = shifted(ledger, at - ledger.at - 1.0, zone)
     others = tuple(each._replace(changed=0.0) for each in back.others)
     back = back._replace(others=others, best=back.best._replace(changed=0.0))
@@ -180,8 +180,8 @@ def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, regi
     free = transition is not None and transition.price == 0.0
     common = _continues(origin, reading, transition) and origin is ledger.best and not origin.events
     best = new if common else _best((*candidates, new), now, free=free)
-    # If `origin` is earlier and higher than the end of the last best path, that path skipped it as too high. The new
-    # reading fits it. But both may be glitches, so the growth is not confirmed yet.
+    # If `origin` is earlier and higher than the end of the previous best path, that path skipped `origin` as too high.
+    # The new reading continues from `origin`, but both may be glitches. So the growth is not confirmed yet.
     exceeds |= best is new and origin.observed_s < ledger.best.observed_s and origin.total > ledger.best.total
     unconfirmed_until = now + ROLLOVER_PRICE if exceeds else ledger.unconfirmed_until
     if best is new and not exceeds and origin.observed_s < unconfirmed_until - ROLLOVER_PRICE:
@@ -199,7 +199,7 @@ def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, regi
 def _observed(
     ledger: Ledger, value: float, at: float, zone: tzinfo | None, register: Register, power: float
 ) -> Observation:
-    """Return the reading with the data that explain it. Integrate the power, and update the limits of the power."""
+    """Return the reading with the data that explain it, such as the integrated power and the new power limits."""
     seconds, integral_Wh, turnover = at - ledger.at, ledger.integral_Wh, ledger.turnover
     regular = seconds <= max(MINUTE_S, _INTERVALS * ledger.interval_s)
     lower = min(power, ledger.power_W)
@@ -211,8 +211,8 @@ def _observed(
     weight = min(seconds, ledger.interval_s or _FIRST_S, _WEIGHT_S)
     if ledger.observed_s + weight >= turnover.review:
         turnover = reviewed(turnover, ledger.best.total, integral_Wh, ledger.observed_s + weight, register)
-    # Between readings that are far apart, the power may have been higher than at the readings. So a register with an
-    # unknown step gets a large step there.
+    # Between readings that are far apart, the power may have been higher than at the readings. So the learned step is
+    # used only up to a minute, and a large step is assumed after that.
     step = register.step_Wh or (turnover.step_Wh if seconds <= MINUTE_S else UNKNOWN_STEP_WH)
     return Observation(
         *(value, at, zone, register, turnover, step, seconds, weight, regular),
@@ -221,9 +221,9 @@ def _observed(
 
 
 def _learned(reading: Observation, origin: Candidate, transition: Transition | None, *, usual: bool) -> Turnover:
-    """Return the limits after a transition from `origin`.
+    """Return the power limits after a transition from `origin`. This learns a finer step of the register.
 
-    `usual`: `origin` is the previous reading, and the interval is usual.
+    `usual`: whether `origin` is the previous reading and the interval is usual.
     """
     turnover = reading.turnover
     if transition is None:
@@ -250,10 +250,10 @@ def _continues(origin: Candidate, reading: Observation, transition: Transition |
 
 
 def _best(candidates: tuple[Candidate, ...], observed_s: float, *, free: bool) -> Candidate:
-    """Return the end of the cheapest path. `free`: a transition without a price leads to the newest candidate.
+    """Return the end of the cheapest path. `free`: whether the transition to the newest candidate has no price.
 
-    With equal cost, an older candidate wins unless the newest one is free. So a transition with a price must explain
-    more seconds of readings than its price.
+    If costs are equal, an older candidate wins, unless `free`. So a transition with a price must explain more seconds
+    of readings than its price.
     """
     best = newest = candidates[-1]
     least = newest.cost
@@ -269,10 +269,9 @@ def _cheapest(
 ) -> tuple[Candidate, Transition | None, float]:
     """Return the origin, the transition and the cost of the cheapest path to a reading.
 
-    The origin is the candidate from which the path comes to the reading. `best` is the end of the cheapest path before
-    the reading. Of several paths with equal cost, the one from `best` is taken if its transition has no price, as in
-    `advance`. Otherwise the one with the oldest origin is taken. The transition is None if a new path begins at the
-    reading.
+    The origin is the candidate before the reading on this path. `best` is the end of the cheapest path before the
+    reading. If costs are equal, the path from `best` wins if its transition has no price, as in `advance`. Otherwise
+    the path with the oldest origin wins. The transition is None if a new path begins at the reading.
     """
     cheapest, origin, transition, free = inf, best, None, False
     for each in reversed(candidates):
@@ -300,8 +299,8 @@ def _cost(candidate: Candidate, observed_s: float) -> float:
 def _pruned(ledger: Ledger) -> Ledger:
     """Remove candidates that can never become the best, and those that are too old (`WINDOW_S`) or too many.
 
-    Move to `decided` the events with which the paths of all remaining candidates begin. If the best path has more than
-    `_EVENTS` events, also move its oldest ones.
+    The events with which the paths of all remaining candidates begin are decided. Move them to `decided`. If the best
+    path has more than `_EVENTS` events, also move its oldest ones.
     """
     best, observed_s = ledger.best, ledger.observed_s
     limit = _cost(best, observed_s) + RUN_PRICE

@@ -1,12 +1,12 @@
-"""Stores, for a restart: the ledgers of counters, the nights of inverters, the published energies, and the time of the
-last push. A disk failure never stops the agent.
+"""Stores what the energies need after a restart: the ledgers of counters, the nights of inverters, the published
+energies, and the time of the last push. A disk failure never stops the agent.
 
-- Damaged file: it is set aside, and a new file is created. Each `save` writes all data, so nothing is lost if the file
-  is damaged or removed while the agent runs.
-- Full, read-only or missing disk: the readable data are used, and new data are written as soon as possible.
+- A damaged file is set aside, and a new file is created. Each `save` writes all data, so nothing is lost if the file is
+  damaged or removed while the agent runs.
+- If the disk is full, read-only or missing, the readable data are used. New data are written as soon as possible.
 - Each row has a checksum.
-- After its transaction, each save writes the write-ahead log back into the file. If this succeeds, that log
-  may be removed or damaged without harm. If it fails, the file still needs that log, and the next save tries again.
+- After its transaction, each save writes the write-ahead log back into the file. If this succeeds, the log may be
+  removed or damaged without harm. If it fails, the file still needs the log, and the next save tries again.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from drivers.model import Quantity
 
 log = structlog.get_logger(__name__)
 
-# Space of the write-ahead log. It is allocated in advance, so that the next save succeeds on a full disk.
+# Bytes that are allocated for the write-ahead log in advance, so that the next save succeeds on a full disk.
 _LOG_BYTES = 64 * 1024
 
 _QUANTITIES = {quantity.value: quantity for quantity in Quantity}
@@ -69,10 +69,7 @@ _INSERT = {
 
 
 class EnergyStore:
-    """The file of energies, with four tables: ledgers, nights, published energies, and the time of the last push.
-
-    Thread-safe. `save` waits for the disk.
-    """
+    """The open file, or its data in memory while the disk fails. Thread-safe. `save` waits for the disk."""
 
     def __init__(self, path: Path, db: sqlite3.Connection, file: os.stat_result | None) -> None:
         """`file` is the file of `db`, or None if `db` is in memory."""
@@ -84,7 +81,7 @@ class EnergyStore:
 
     @classmethod
     def open(cls, path: Path) -> EnergyStore:
-        """Open or create the store. If the disk fails, log a warning and use memory."""
+        """Open or create the file. If the disk fails, log a warning and use memory."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             return cls(path, *_open(path))
@@ -154,8 +151,8 @@ class EnergyStore:
     ) -> None:
         """Write all data. `time` is the Unix second of the last push, 0 if unknown.
 
-        If the disk does not accept the data, they stay in memory and no error is raised. The first failed save and the
-        next successful one are logged.
+        If the disk does not accept the data, no error is raised. The first failed save and the next successful one are
+        logged.
         """
         rows: dict[str, Sequence[tuple[str, ...]]] = {
             "ledger": [(node, quantity.value, _sealed(to_json(each))) for (node, quantity), each in ledgers.items()],
@@ -205,7 +202,7 @@ class EnergyStore:
 
 
 def _is_alone() -> bool:
-    """Whether no other agent has locked the directory. If one has, this agent uses the open file until it stops."""
+    """Return False if another agent has locked the directory. This agent then uses its open file until it stops."""
     try:
         check_locks()
     except NotAloneError:
@@ -226,7 +223,7 @@ def _open(path: Path) -> tuple[sqlite3.Connection, os.stat_result]:
 
 
 def _in_memory(path: Path) -> sqlite3.Connection:
-    """Return a database in memory, for a disk that accepts no writes. If the file is readable, copy its data."""
+    """Return a database in memory, with the data of the file if it is readable."""
     memory = open_in_memory()
     with contextlib.suppress(OSError, sqlite3.Error), contextlib.closing(open_read_only(path)) as disk:
         require_sound(disk)

@@ -1,9 +1,6 @@
 """Transitions: what a counter did between two readings, with a price for each kind. Pure.
 
-`agent.energy.ledger` explains path, cost, price and candidate. Prices are in seconds. A path that skips a reading pays
-the seconds that the reading represents. So the cheapest path has a transition with a price only where it would
-otherwise skip readings that represent more seconds than this price. The growth of a transition is at most the
-register's step plus the energy that the device can count in the time.
+`agent.energy.ledger` explains path, cost, price and candidate.
 """
 
 from __future__ import annotations
@@ -19,11 +16,11 @@ from agent.energy.turnover import MINUTE_S, SLACK_S, Register, Turnover, proven_
 
 LATE_FACTOR = 1.5
 """The possible growth includes this factor times the power integrated since the last change of the counter, because a
-counter may be updated late. The integrated power is corrected by `Turnover.ratio`, here and below."""
+counter may be updated late. This integrated power is multiplied by `Turnover.ratio`."""
 BEGIN_FACTOR = 1.0
-"""This factor times the power integrated since the previous reading is added to the possible growth. If a load begins
-right after the previous reading, the energy is twice this integrated power, because the integral uses the mean of the
-powers at the two readings."""
+"""The possible growth also includes this factor times the power integrated since the previous reading, multiplied by
+`Turnover.ratio`. If a load begins right after the previous reading, the energy is twice the integrated power, because
+the integral uses the mean of the powers at both readings."""
 DAY_S = 24 * 3600.0
 
 # The prices of transitions, in seconds.
@@ -34,8 +31,8 @@ RESET_PRICE = 600.0
 RUN_PRICE = 1000.0
 """Maximum cost of skipped readings in a row. It is less than the price of two resets."""
 FITS_SHARE = 0.05
-"""If the counter can grow in a gap by more than this share of the register's range, its growth there is an estimate,
-because the counter of a replacement device would often fit by chance."""
+"""If the counter can grow in a gap by more than this share of the register's range, the growth in the gap is an
+estimate, because the counter of a replacement device would often fit by chance."""
 _SINGLE = 1.5
 """A growth that only one reading shows is not confirmed. Its price is at least this factor times the reading's
 weight."""
@@ -49,9 +46,14 @@ class TransitionKind(Enum):
     """The growth is too large for the time between the two readings, but possible since the last change of the
     counter."""
     ESTIMATED = auto()
-    """The growth is possible but not certain, for one of these reasons: the largest power seen so far does not explain
-    it; it may have additional rollovers; skipped readings show more growth; or, after a gap, the counter of a
-    replacement device would often fit by chance, because the range of the register is small."""
+    """The growth is possible but not certain, for one of these reasons:
+
+    - The power seen so far does not explain it.
+    - The counter probably rolled over more often than the two readings show.
+    - Skipped readings show more growth.
+    - After a gap, the counter of a replacement device would often fit by chance, because the range of the register is
+      small.
+    """
     ROLLED_OVER = auto()
     NEW_DAY = auto()
     """The device set its daily register to zero."""
@@ -82,11 +84,11 @@ class Observation(NamedTuple):
     weight: float
     """The seconds that the reading represents."""
     regular: bool
-    """Whether the time since the previous reading is usual. If not, there is a gap: readings are missing in between."""
+    """Whether the time since the previous reading is usual. If not, there is a gap: readings are missing."""
     integral_Wh: float
-    """Integrated power until this reading, Wh."""
+    """Power integrated from the first reading to this one, Wh."""
     flow_Wh: float
-    """Integrated power since the previous reading, Wh."""
+    """Power integrated since the previous reading, Wh; 0 over a gap or if a power is unknown."""
     steady_W: float
     """The lower power of this reading and the previous one; 0 if unknown."""
     expected_W: float
@@ -111,8 +113,8 @@ def exceeds_power(
     """Whether the growth of a continuation exceeds the measured power; False for any other kind of transition.
 
     If the measured power was not compared with the counter yet, the limit is `_near_power`. `skipped` are the readings
-    between `before` and `reading`. A skipped value between the values of `before` and `reading` divides the growth, and
-    each part of the growth is checked. A part that takes more than `MINUTE_S` does not count.
+    between `before` and `reading`. If a skipped value is between the values of `before` and `reading`, it divides the
+    growth. Each part of the growth is then checked. A part that lasts longer than `MINUTE_S` is not checked.
     """
     if transition.kind is not TransitionKind.CONTINUED:
         return False
@@ -138,12 +140,13 @@ def _exceeds(before: Candidate, after: Candidate | Observation, reading: Observa
 def confirmed(transition: Transition, skipped: Sequence[Candidate], step_Wh: float) -> Transition:
     """Return `transition`, or an ESTIMATED one if it is a continuation and skipped readings show more growth.
 
-    `skipped` are the readings that the transition skips. Only growth between those on one path counts. If they show
-    more growth than `transition`, the counter may have been set to zero and may have reached its earlier value again.
+    `skipped` are the readings that the transition skips. Only growth between skipped readings on the same path counts.
+    If they show more growth than `transition`, the counter may have been set to zero and may have reached its earlier
+    value again.
     """
     if transition.kind is not TransitionKind.CONTINUED:
         return transition
-    # Cost → total at the first skipped reading with this cost. Readings with equal cost are taken as those of one path,
+    # Cost → total at the first skipped reading with this cost. Readings with equal cost count as readings of one path,
     # because the cost of a path changes only when it skips a reading or has a transition with a price.
     begins: dict[float, float] = {}
     grown = max((each.total - begins.setdefault(each.cost, each.total) for each in skipped), default=0.0)
@@ -151,7 +154,7 @@ def confirmed(transition: Transition, skipped: Sequence[Candidate], step_Wh: flo
 
 
 def _bound(before: Candidate, reading: Observation) -> float:
-    """Return the maximum growth of the counter from `before` to `reading`, Wh. Over a gap, the limit is `gap_W`."""
+    """Return the maximum growth of the counter from `before` to `reading`, Wh. Over a gap, the power is `gap_W`."""
     return _at_power(_near_power(reading) if reading.regular else reading.turnover.gap_W, before, reading)
 
 
@@ -162,10 +165,7 @@ def _near_power(reading: Observation) -> float:
 
 
 def _proven(before: Candidate, reading: Observation, bound: float) -> float:
-    """Return the largest growth that the power seen so far explains, Wh; at most `bound`.
-
-    A larger growth is estimated.
-    """
+    """Return the largest growth that the power seen so far explains, Wh; at most `bound`."""
     if reading.regular:
         return bound
     at_ends = 2 * reading.expected_W * max(1.0, reading.turnover.ratio)
@@ -173,7 +173,7 @@ def _proven(before: Candidate, reading: Observation, bound: float) -> float:
 
 
 def _at_power(power_W: float, before: Candidate, reading: Observation) -> float:
-    """Return the maximum growth of the counter from `before` to `reading` at a power, Wh."""
+    """Return the maximum growth of the counter from `before` to `reading` at `power_W`, Wh."""
     late = reading.turnover.ratio * (
         LATE_FACTOR * (reading.integral_Wh - before.integral_Wh) + BEGIN_FACTOR * reading.flow_Wh
     )
@@ -184,7 +184,7 @@ def _rise(before: Candidate, reading: Observation, bound: float) -> Transition:
     register, turnover = reading.register, reading.turnover
     rise = reading.value - before.value
     if before.value == before.total == 0.0 and before.changed == NEVER and not register.daily:
-        # All readings so far are 0. A device that starts may show 0 at first, whatever the value of its counter is.
+        # All readings so far are 0. A device that starts may show 0 before it shows its counter.
         bound = min(bound, reading.step_Wh + turnover.near_W * MINUTE_S / 3600)
     if rise <= bound:
         turns = _turns(rise, before, reading, bound)
@@ -192,9 +192,9 @@ def _rise(before: Candidate, reading: Observation, bound: float) -> Transition:
         return Transition(
             TransitionKind.ESTIMATED if estimated else TransitionKind.CONTINUED, 0.0, rise + turns * register.range_Wh
         )
-    # NEVER: the path shows no change of the counter yet, so the counter can only have grown since the previous reading.
-    # A late growth is thus possible only if `before` is the previous reading, without a gap. Otherwise `unchanged_s` is
-    # negative, so that the rise is a replacement.
+    # NEVER: it is not known how long the counter has been unchanged. So a late growth is possible only from the
+    # previous reading, without a gap, and only for the time since that reading. Otherwise `unchanged_s` is negative, so
+    # that the rise is a replacement.
     first = before.changed == NEVER and reading.regular and reading.at - before.at <= reading.interval_s
     since = before.at if first else before.changed
     unchanged_s = reading.at - since + SLACK_S
@@ -230,7 +230,7 @@ def _fall(before: Candidate, reading: Observation, bound: float) -> Transition:
 
 
 def _of_another_day(before: Candidate, reading: Observation, midnight: float) -> Transition:
-    """Explain a daily register after the device's midnight: its value is the energy since then."""
+    """Explain a daily register after the device's midnight: its value is the energy since that midnight."""
     value = reading.value
     if not 0.0 <= value <= reading.step_Wh + reading.turnover.gap_W * (reading.at - midnight + DAILY_S) / 3600:
         return Transition(TransitionKind.REPLACED, RESET_PRICE, 0.0)
@@ -240,15 +240,15 @@ def _of_another_day(before: Candidate, reading: Observation, midnight: float) ->
 
 
 def _fits_any(reading: Observation, bound: float) -> bool:
-    """Whether there is a gap after which the counter of a replacement device would often fit by chance.
+    """Whether there is a gap, and the counter of a replacement device would often fit by chance after it.
 
-    This is so if the register's range is small compared with the possible growth `bound`.
+    It would often fit if the register's range is small compared with the possible growth `bound`.
     """
     return not reading.regular and bound > FITS_SHARE * reading.register.range_Wh > 0.0
 
 
 def _turns(growth: float, before: Candidate, reading: Observation, bound: float) -> int:
-    """Return the number of additional rollovers that fits the measured power best."""
+    """Return how many rollovers to add to `growth`, so that it fits the measured power best; at most `bound`."""
     size, turnover = reading.register.range_Wh, reading.turnover
     if not size:
         return 0
@@ -257,19 +257,19 @@ def _turns(growth: float, before: Candidate, reading: Observation, bound: float)
 
 
 def _unread(before: Candidate, reading: Observation) -> float:
-    """Estimate the energy between the last reading and the return of a daily register to zero, Wh, from the power."""
+    """Estimate from the power, in Wh, the energy that a daily register did not show before it returned to zero."""
     seconds = reading.at - before.at
     if seconds > MINUTE_S:
         return 0.0
     ratio = reading.turnover.ratio
-    # The sum of two parts: the energy from the last change of the register to the last reading (at most one step, 0 if
-    # the step is unknown), and the energy from the last reading on, at the lower of the two powers.
+    # The sum of two energies: from the last change of the register to the last reading (at most one step; 0 if the step
+    # is unknown), and from the last reading to this one, at the lower of the two powers.
     since_step = ratio * (reading.integral_Wh - before.integral_Wh - reading.expected_W * seconds / 3600)
     return min(max(0.0, since_step), reading.register.step_Wh) + ratio * reading.steady_W * seconds / 3600
 
 
 def _last_certain_midnight(before: Candidate, reading: Observation) -> float:
-    """Return the latest time at which the device has certainly begun a day."""
+    """Return the latest time at which the device has certainly begun a day, in Unix seconds."""
     offset = day_offset(before.new_day, reading.zone)
     return day_of(reading.at - DAILY_S - offset, reading.zone)[1] + offset
 

@@ -1,12 +1,12 @@
 """Turnover: the largest power that a device can count. It limits the growth of the device's counter. Pure.
 
 - If `limits` are configured for the device, the limit is the power in `limits`, with a margin.
-- Otherwise the limit between readings is a multiple of the largest measured power, after the integrated power was
-  compared with the growth of the counter. The comparison also corrects the power: if a meter reads a fifth of the real
-  power, the limit is five times as high.
+- Otherwise the integrated power is compared with the growth of the counter. After the first comparison, the limit
+  between readings is a multiple of the largest measured power. The comparison also corrects the power: if a meter reads
+  a fifth of the real power, the limit is five times as high.
 - Until the first comparison, the limit is at least the power that the site's connection allows. If that connection is
-  not configured, the connection of a house is assumed. If the device measures no power, a multiple of the counter's own
-  mean power replaces this limit after a day.
+  not configured, the connection of a house is assumed. If the device measures no power, this limit is replaced by a
+  multiple of the counter's own mean power after a day.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ step is 1000 Wh (a counter in whole kWh); the rest is a margin."""
 UNKNOWN_POWER_W = 250e3
 """The connection of a large low-voltage site. Used if neither `limits` nor the site's connection are configured."""
 UNPROVEN_POWER_W = 30e3
-"""The connection of a house. If the site's connection is not configured, a growth at a higher power must be confirmed
-until the power of the device is known."""
+"""The connection of a house. If the site's connection is not configured and the power of the device is not known yet, a
+growth at a higher power must be confirmed."""
 MINUTE_S = 60.0
 PERIOD_S = 600.0
 """Observed seconds between two comparisons of the integrated power with the growth of the counter."""
 GAP_AFTER_S = 86_400.0
-"""When `Turnover.compared_s` has reached this number, the largest measured power also limits the growth in a gap."""
+"""From this value of `Turnover.compared_s` on, the largest measured power also limits the growth in a gap."""
 _LIMIT_MARGIN = 1.25
 """The limits are this many times the configured maximum power."""
 _SEEN_MARGIN = 2.0
@@ -43,8 +43,8 @@ _ENOUGH_STEPS = 5
 _ENOUGH_WH = 100.0
 """A comparison needs a growth of at least this many Wh."""
 _DEAD = 5.0
-"""If the growth is this many times what a comparison needs, and the integrated power is not enough for a comparison,
-the power register is not used."""
+"""If the growth is at least this many times what a comparison needs, and the integrated power is less than it needs, the
+power register is not used."""
 _ROUNDING = 1.01
 """A learned step is the smallest growth times this factor, because scaled values are rounded."""
 FINER = 0.98
@@ -69,7 +69,7 @@ class Register(NamedTuple):
     def jitter(self) -> float:
         """The counter may fall by this many Wh, because the last digit of a fine register is not always stable.
 
-        0 for a daily register, a coarse step (more than 100 Wh) or an unknown one.
+        0 for a daily register, a step of more than 100 Wh, and an unknown step.
         """
         return 1.01 * self.step_Wh if not self.daily and self.step_Wh <= 100.0 else 0.0
 
@@ -82,16 +82,15 @@ class Turnover(NamedTuple):
     gap_W: float
     """Limit over a gap without readings, W."""
     most_W: float
-    """Limit in all cases, W. A growth above it is that of another counter."""
+    """Limit in all cases, W. A growth at a higher power shows that another counter replaced this one."""
     ratio: float = 0.0
-    """Growth of the counter divided by integrated power; 0 if they were not compared, or the power is not usable."""
+    """Growth of the counter divided by integrated power; 0 before the first comparison, or if the power is not usable."""
     peak_W: float = 0.0
     """The largest power that two readings in a row both reached, W."""
     mean_W: float = 0.0
-    """The mean power of a period is the growth of the counter divided by its time. This is the largest of them, W. It
-    is used while `ratio` is 0."""
+    """The largest growth of the counter in a period, divided by `PERIOD_S`, W. It is used while `ratio` is 0."""
     compared_s: float = 0.0
-    """Observed seconds of all periods so far."""
+    """`PERIOD_S` times the number of periods so far."""
     grown_Wh: float = 0.0
     """Growth of the counter, summed over the periods. Older periods have less weight."""
     flowed_Wh: float = 0.0
@@ -115,15 +114,18 @@ def first_turnover(register: Register) -> Turnover:
 
 
 def with_growth(turnover: Turnover, growth: float) -> Turnover:
-    """Return the turnover with the step that `growth` shows. The caller has checked that it is a finer step."""
+    """Return the turnover with the step that `growth` shows. The caller checks that this step is finer."""
     return turnover._replace(step_Wh=growth * _ROUNDING)
 
 
 def proven_power(turnover: Turnover, register: Register) -> float:
     """Return the largest power that explains a growth in a gap, or a late growth, W. A larger growth is an estimate.
 
-    If `limits` are configured or the power was compared, this is `near_W`. Otherwise it is a multiple of the power seen
-    so far, or the connection of a house until the counter has grown enough. It is at most `most_W`.
+    - If `limits` are configured or the power was compared with the counter: `near_W`.
+    - Otherwise, if the counter has grown enough for a comparison: a multiple of the power seen so far.
+    - Otherwise: the connection of a house.
+
+    The result is at most `most_W`.
     """
     if register.limit_W or turnover.ratio:
         return turnover.near_W
@@ -149,7 +151,7 @@ def with_peak(turnover: Turnover, peak_W: float, register: Register) -> Turnover
 def reviewed(turnover: Turnover, total: float, integral_Wh: float, observed_s: float, register: Register) -> Turnover:
     """Return the limits after a period. Compare the growth of the counter with the integrated power if both are enough.
 
-    `total` and `integral_Wh` are those of the ledger now, `observed_s` is the present `Ledger.observed_s`.
+    `total`, `integral_Wh` and `observed_s` are the present values of the ledger.
     """
     grown, flowed = total - turnover.total_then, integral_Wh - turnover.integral_then
     if grown > 0.0 or flowed > 0.0:
@@ -176,7 +178,7 @@ def reviewed(turnover: Turnover, total: float, integral_Wh: float, observed_s: f
 
 
 def _enough(turnover: Turnover) -> float:
-    """Return the least growth, and the least integrated power, for a comparison, Wh."""
+    """Return the least growth and the least integrated power that a comparison needs, Wh."""
     return max(_ENOUGH_WH, _ENOUGH_STEPS * turnover.step_Wh)
 
 
