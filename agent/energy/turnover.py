@@ -43,8 +43,8 @@ _ENOUGH_STEPS = 5
 _ENOUGH_WH = 100.0
 """A comparison needs a growth of at least this many Wh."""
 _DEAD = 5.0
-"""If the growth is at least this many times what a comparison needs, and the integrated power is less than it needs, the
-power register is not used."""
+"""If the growth is at least this many times what a comparison needs, and the integrated power is less than what it
+needs, the power register is not used."""
 _ROUNDING = 1.01
 """A learned step is the smallest growth times this factor, because scaled values are rounded."""
 FINER = 0.98
@@ -84,7 +84,7 @@ class Turnover(NamedTuple):
     most_W: float
     """Limit in all cases, W. A growth at a higher power shows that another counter replaced this one."""
     ratio: float = 0.0
-    """Growth of the counter divided by integrated power; 0 before the first comparison, or if the power is not usable."""
+    """Growth of the counter divided by integrated power; 0 before a comparison, or if the power is not usable."""
     peak_W: float = 0.0
     """The largest power that two readings in a row both reached, W."""
     mean_W: float = 0.0

@@ -1,6 +1,6 @@
 """The durable queue of messages that wait for delivery.
 
-The invariants are at the top of `queue`. The package handles bytes and never imports drivers.
+The invariants are at the top of `queue`. Messages are bytes here.
 """
 
 from agent.outbox.backlog import Backlog, queued

@@ -14,7 +14,7 @@ class Backlog:
     """The numbers of waiting, parked and dropped messages."""
 
     waiting: int
-    """Including the live and the undated messages."""
+    """This includes the live and the undated messages."""
     oldest_s: float | None
     """Age of the oldest waiting message that has a date, in seconds; None if there is no such message."""
     parked: int

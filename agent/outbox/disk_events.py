@@ -1,5 +1,7 @@
-"""Logs disk failures of the queue. In one failure, each of these events is logged at most once: the disk is full,
-changes are only in memory, the failure has ended. Repeated errors are logged only at level debug.
+"""Logs disk failures of the queue.
+
+In one failure, each of these events is logged at most once: the disk is full, changes are only in memory, the failure
+has ended. Repeated errors are logged only at level debug.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ log = structlog.get_logger(__name__)
 
 
 class DiskFailure:
-    """The present failure. The failure of a full disk lasts until the disk has room for the reserve again.
+    """The present disk failure, or none.
 
-    Without this rule, a failure would begin and end at every message on a nearly full disk.
+    The failure of a full disk lasts until the disk has room for the reserve again. Otherwise a failure would begin and
+    end at every message on a nearly full disk.
     """
 
     def __init__(self, path: Path, monotonic: Callable[[], float]) -> None:
@@ -34,7 +37,7 @@ class DiskFailure:
         """Whether changes are only in memory."""
 
     def note_full(self) -> None:
-        """Handle a full disk. The queue uses its reserve, then drops old messages."""
+        """Note that the disk is full. The queue uses its reserve, then drops old messages."""
         if not self.full:
             log.warning(
                 "outbox_disk_full",
@@ -44,7 +47,7 @@ class DiskFailure:
         self._begin(full=True)
 
     def note_in_memory(self, error: Exception) -> None:
-        """Handle `error`, which shows that the disk does not accept changes."""
+        """Note that the disk does not accept changes, as `error` shows."""
         (log.debug if self._told_in_memory else log.error)(
             "outbox_in_memory",
             path=str(self._path),
@@ -55,10 +58,7 @@ class DiskFailure:
         self._begin(full=is_full(error))
 
     def note_saved(self, *, reserve_held: bool) -> None:
-        """Handle the moment when all changes are in the file.
-
-        This ends the failure, except on a full disk without the reserve.
-        """
+        """Note that all changes are in the file. This ends the failure, except on a full disk without the reserve."""
         self.in_memory = False
         if self.since is None or (self.full and not reserve_held):
             return

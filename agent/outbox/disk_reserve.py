@@ -1,4 +1,4 @@
-"""Disk space that the queue reserves, to use it when the disk is full."""
+"""Disk space that the queue reserves for the time when the disk is full."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ RESERVE_BYTES = 512 * 1024
 class Reserve:
     """A file of zeros beside the queue's file.
 
-    When the disk is full, the agent deletes this file. SQLite then has the space to copy the pages of the write-ahead
-    log into the queue's file, which grows by the pages that are new. After that, the write-ahead log uses its space
-    again for the next changes.
+    When the disk is full, the agent deletes this file. The queue's file then has the space to grow, so SQLite can copy
+    the pages of the write-ahead log into it. After that, the write-ahead log has room for the next changes.
     """
 
     def __init__(self, outbox: Path) -> None:
         self._path = reserve_of(outbox)
         self.held = False
-        """Whether the last `keep` succeeded, and `give` was not called since."""
+        """Whether the last `keep` succeeded and `give` was not called after it."""
 
     def keep(self) -> bool:
         """Create the file, unless it exists or the disk has less than twice `RESERVE_BYTES` free.

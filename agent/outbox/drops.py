@@ -11,8 +11,8 @@ log = structlog.get_logger(__name__)
 MAX_DEAD_LETTERS = 1000
 """If there are more dead letters, the oldest are dropped."""
 DROPPED_AT_ONCE = 16
-"""Messages that are too old are dropped in groups of at most this size, surplus dead letters in groups of at least
-this size."""
+"""Maximum number of too old messages that are dropped at once. If there are too many dead letters, at least this number
+of them is dropped at once."""
 
 _WORDS = {
     "age": "older than outbox.max_age_s",

@@ -23,7 +23,7 @@ def recent_of(path: Path) -> Path:
 
 
 def note_of(path: Path) -> Path:
-    """Return the path of the note: what `agent.delivery` has learned about the endpoint of the queue at `path`."""
+    """Return the path of the note: what `agent.delivery` learned of the endpoint of the queue at `path`."""
     return path.with_name(path.name + ".note")
 
 
@@ -39,8 +39,8 @@ def read_note(path: Path) -> bytes:
 def write_note(path: Path, content: bytes) -> None:
     """Replace the note of the queue at `path`, or delete it if `content` is empty.
 
-    The note is written but not synced: it survives the end of the process, but a power cut may lose it. If the write
-    fails, the old note is deleted too, as far as the disk allows.
+    The note is written but not synced: it survives the end of the process, but not always a power cut. If the write
+    fails, the old note is deleted too, if the disk allows it.
     """
     file = note_of(path)
     draft = file.with_name(file.name + ".new")
@@ -57,7 +57,7 @@ def write_note(path: Path, content: bytes) -> None:
 
 
 def rename_queue(path: Path, target: Path) -> None:
-    """Rename all files of a queue. If a power cut interrupts it, a second call completes it."""
+    """Rename all files of a queue. If a power cut interrupts this, a second call completes it."""
     for side in (recent_of, note_of):
         if side(path).exists():
             side(path).replace(side(target))

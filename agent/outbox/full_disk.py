@@ -1,7 +1,7 @@
-"""Makes room for the queue on a full disk. Decides which records are dropped to make this room.
+"""Makes room for the queue on a full disk, and decides which records are dropped for this.
 
 The queue's file first uses the space of its reserve, then the free space of the disk. After that, dead letters and then
-the oldest records are dropped.
+the oldest other records are dropped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from agent.storage import is_full
 
 log = structlog.get_logger(__name__)
 
-# Limits of one transaction: number of changes of each kind, and bytes of new messages. On a full disk they are small,
+# Limits of one transaction: number of changes of each kind, and bytes of messages. On a full disk they are small,
 # because the write-ahead log has little space.
 _PART = (1024, 1024 * 1024)
 _PART_WHEN_FULL = (32, 32 * 1024)
@@ -30,7 +30,7 @@ _PART_WHEN_FULL = (32, 32 * 1024)
 class FullDisk:
     """The reserve of one queue, and the steps that make room.
 
-    The parameter `pending` of its methods contains the changes that are not saved yet.
+    In all methods, `pending` contains the changes that are not saved yet. Their records are not dropped.
     """
 
     def __init__(self, path: Path, failure: DiskFailure, drops: Drops) -> None:
@@ -71,7 +71,7 @@ class FullDisk:
         return True
 
     def make_room(self, store: Store, part: PendingWrites, error: Exception, pending: PendingWrites) -> bool:
-        """Make room for `part`, whose transaction failed. Return whether there is more room than before."""
+        """Make room for `part`, whose transaction failed with `error`. Return whether there is more room now."""
         if not is_full(error):
             return False
         try:
@@ -90,18 +90,18 @@ class FullDisk:
             pass
 
     def saved(self, store: Store) -> None:
-        """Handle the moment when all changes are in the file.
+        """Note that all changes are in the file. Create the reserve again if the disk has room for it.
 
-        A full disk counts as full until it has room for the reserve again.
+        Until then, a full disk counts as full.
         """
         if not self._reserve.held and self._reserve.keep():
             store.release_free_space()
         self._failure.note_saved(reserve_held=self._reserve.held)
 
     def _drop_oldest(self, store: Store, size: int, pending: PendingWrites) -> bool:
-        """Drop records with at least `size` bytes in total, or all records: dead letters first, then the oldest.
+        """Drop records with at least `size` bytes in total, or all of them: first dead letters, then the oldest others.
 
-        Return False if there are no records.
+        Records in `pending` are not dropped. Return False if there are no other records.
         """
         oldest = PendingWrites(gone=set(store.oldest_of_size(size, pending)))
         if not oldest:

@@ -7,20 +7,23 @@ Invariants:
 2. The id of a message never changes. The body of a message never changes after its first attempt. Id, body, number of
    attempts and time of the next attempt survive restarts.
 3. A record is in exactly one state: undated (it waits for the clock), dated and waiting, or parked (a dead letter).
-4. Every record that leaves without an `ack` is counted by reason in `drops`, and logged, unless a command deleted it.
-   The records that a restart finds missing, because a file of the queue was removed or damaged, are counted too.
-5. An acknowledged record is not returned again. Exceptions: after a power cut, the records acknowledged since the last
-   `put`; after the loss of the write-ahead log, the records whose `ack` was only in this log; after the end of the
-   agent on a disk that is not writable, the records whose `ack` was only in memory.
+4. Every record that is removed without an `ack` is counted by reason in `drops` and logged, unless a command deleted
+   it. If a restart finds records missing, because a file of the queue was removed or damaged, they are counted too.
+5. An acknowledged record is not returned again, with these exceptions:
+   - After a power cut: the records acknowledged since the last `put`.
+   - After the loss of the write-ahead log: the records whose `ack` was only in this log.
+   - After the end of the agent on a disk that is not writable: the records whose `ack` was only in memory.
 6. Every body has a checksum. The queue returns only the bytes that `put` or `update` stored.
 7. No state of the disk stops the queue:
    - Full: the file uses the space of its reserve and the free space of the disk. Then dead letters and the oldest
      records are dropped, as many as the new records need.
    - Not writable: changes stay in memory, up to a limit. Records that can be read are returned. When the disk is
-     writable again, all changes are saved. Until then, invariant 1 does not hold; `in_memory` and the log say so.
+     writable again, all changes are saved. Until then, invariant 1 does not hold; `in_memory` is true, and the log
+     reports it.
    - Damaged, or written by a later version: the file is set aside with a date, and its legible records are kept.
    - An older schema is migrated.
-8. Within a minute of its `put`, a waiting record is in the file itself, and no longer depends on the write-ahead log.
+8. At most a minute after its `put`, a waiting record is in the file itself and no longer depends on the write-ahead
+   log.
 9. The queue opens no file in a directory that another agent has locked.
 """
 
@@ -40,18 +43,18 @@ from agent.storage import NotAloneError
 
 __all__ = ["Counts", "Outbox", "Record"]
 
-# Maximum seconds that a record waits for its next attempt. An endpoint may ask for one hour, and the agent waits up to
-# a tenth longer, so that the agents of a fleet do not all return at once. If `next_try` is further away, the clock was
-# set back, so the record is due at once.
+# A record waits less than this many seconds for its next attempt. An endpoint may ask for one hour, and the agent waits
+# up to a tenth longer, so that the agents of a fleet do not all return at once. If `next_try` is further away, the
+# clock was set back, so the record is due at once.
 MAX_WAIT_S = 4000.0
-# Seconds between two searches of `put` for messages that are too old.
+# Seconds between two searches for messages that are too old. `put` makes them.
 EXPIRE_EVERY_S = 60.0
-# Maximum number of transactions in which one `put` drops messages that are too old.
+# Maximum number of transactions in which one `put` drops messages that are too old, so that no `put` takes long.
 _ROUNDS = 16
 
 
 class Outbox:
-    """The queue. Thread-safe. Every call may wait for the disk, so the event loop calls it in a worker thread."""
+    """The queue. Thread-safe. Every call may wait for the disk, so do not call it in the thread of the event loop."""
 
     def __init__(
         self,
@@ -100,9 +103,9 @@ class Outbox:
         return self._store.drops
 
     def put(self, bodies: Sequence[bytes], boot: str | None = None, mono: float = 0.0) -> list[Record]:
-        """Store messages, and return their records in the same order. The records are durable, and are now live.
+        """Store messages durably. Return their records in the same order. These records are now the live ones.
 
-        With `boot`, the records are undated. Their messages were measured at monotonic second `mono` of that boot,
+        With `boot`, the records are undated: their messages were measured at monotonic second `mono` of that boot,
         before the clock could be trusted. `live` does not return records while they are undated.
 
         Raises NotAloneError if the directory was replaced and another agent has locked the new directory. The
@@ -133,9 +136,9 @@ class Outbox:
             return self._waiting(self._live_from, self._store.last_seq + 1)
 
     def backlog(self, now: float, skip: Collection[int] = (), limit: int = 1) -> list[Record]:
-        """Return at most `limit` records, oldest first, that are due at Unix second `now`, not live, and not in `skip`.
+        """Return the records that are due at Unix second `now`, are not live, and are not in `skip`, oldest first.
 
-        `skip` has seqs.
+        `skip` has seqs. Return at most `limit` records.
         """
         with self._lock:
             return self._waiting(0, self._live_from, lambda r: r.seq not in skip and _is_due(r, now), limit)
@@ -185,7 +188,7 @@ class Outbox:
     def counts(self) -> Counts:
         """Return the numbers of waiting records (including the undated ones) and of parked records.
 
-        Invariant 8 holds only if this is called every few seconds.
+        Call this every few seconds. It also writes the write-ahead log back when this is due (invariant 8).
         """
         with self._lock:
             self._store.checkpoint_if_due()
@@ -207,8 +210,7 @@ class Outbox:
         )
 
     def _expire(self) -> None:
-        # At most _ROUNDS * DROPPED_AT_ONCE records, so that no `put` takes long. After a step of the wall clock
-        # forward, the age is that of the monotonic clock, so that no record is dropped too early.
+        # If the wall clock stepped forward, the monotonic clock gives the age, so that no record is dropped too early.
         limit = min(self._now(), self._steady + self._monotonic()) - self._max_age_s
         for _ in range(_ROUNDS):
             oldest = self._store.oldest(DROPPED_AT_ONCE)

@@ -1,10 +1,9 @@
-"""A file beside the queue. It has the list of the records that are only in the write-ahead log, and the number of all
-records.
+"""A file beside the queue: the list of the records that are only in the write-ahead log, and the number of all records.
 
-If the write-ahead log is removed or damaged and then the process is killed, the queue's file lacks these records. The
-next start compares the list and the number with the queue, and so finds how many records are missing.
+If the write-ahead log is removed or damaged and then the process is killed, these records are missing in the queue's
+file. The next start compares the list and the number with the queue, and counts the missing records.
 
-The file is written but not synced. It survives the end of the process; after a power cut it can be some seconds old.
+The file is written but not synced. It survives the end of the process. After a power cut it may be some seconds old.
 """
 
 from __future__ import annotations
@@ -17,12 +16,10 @@ from pathlib import Path
 from agent.outbox.files import recent_of
 from agent.storage import PRIVATE, checksum
 
-# Bytes that are allocated when the file is opened, so that the list of the records of a usual minute
-# needs no further space on a full disk.
+# Bytes that are allocated when the file is opened, so that the records of a usual minute also fit on a full disk.
 _BYTES = 4096
 _HEAD = 16
-"""Bytes before the seqs: the checksum of all that follows it (4), the number of seqs (4), the number of all records
-(8)."""
+"""Bytes before the seqs: the checksum of all later bytes (4), the number of seqs (4), the number of all records (8)."""
 
 
 class RecentRecords:
@@ -37,13 +34,13 @@ class RecentRecords:
         if path is None:
             return
         with contextlib.suppress(OSError):
-            # The file stays open, so that the list stays with the queue if the directory is moved.
+            # The file stays open, so that the list stays with the queue's file if the directory is moved.
             self._handle = os.open(recent_of(path), os.O_RDWR | os.O_CLOEXEC | os.O_CREAT * create, PRIVATE)
             self.seqs, self.total = _parsed(os.pread(self._handle, os.fstat(self._handle).st_size, 0))
             os.posix_fallocate(self._handle, 0, _BYTES)
 
     def write(self, seqs: set[int], total: int) -> None:
-        """Replace list and number. Call this after new records are committed, and before a deletion is committed."""
+        """Replace the list and the number. Call this after records are added, and before a deletion is committed."""
         if (seqs, total) == (self.seqs, self.total):
             return
         self.seqs, self.total = seqs, total

@@ -12,7 +12,7 @@ class Record:
     """One message. Times are in Unix seconds."""
 
     seq: int
-    """The number of the record, by which records are ordered. `Outbox.put` takes about the microseconds since 1970, and
+    """The number of the record. Records are ordered by it. `Outbox.put` uses about the microseconds since 1970, and
     always more than the highest seq so far."""
     id: str
     body: bytes
@@ -67,11 +67,11 @@ class PendingWrites:
     def remove(self, seq: int) -> None:
         self.added.pop(seq, None)
         self.changed.pop(seq, None)
-        # Also for a record that was only in `added`: a failed commit may still have reached the disk.
+        # Also delete a record that was only in `added`: a failed commit may still have reached the disk.
         self.gone.add(seq)
 
     def merge(self, later: PendingWrites) -> None:
-        """Add these later changes. They replace earlier changes of the same records."""
+        """Add later changes. They replace the earlier changes of the same records."""
         for seq in later.gone:
             self.remove(seq)
         for record in later.changed.values():
@@ -87,8 +87,8 @@ class PendingWrites:
     def part(self, changes: int, size: int) -> PendingWrites:
         """Return the changes for one transaction: at most `changes` of each kind.
 
-        Deletions and changed records come first. The oldest added records follow until the bodies have `size` bytes.
-        The part is empty only if there are no changes.
+        Deletions and changed records come first. Then the oldest added records follow, until the bodies have `size`
+        bytes. The part is empty only if there are no changes.
         """
         part = PendingWrites(
             gone=set(islice(self.gone, changes)),
@@ -111,7 +111,7 @@ class PendingWrites:
             del self.added[seq]
 
     def drop_oldest(self, limit_bytes: int) -> int:
-        """Remove the oldest added records until the others have at most `limit_bytes`, or only the newest is left.
+        """Remove the oldest added records until the bodies of the others have at most `limit_bytes`. Keep the newest.
 
         Return how many were removed.
         """

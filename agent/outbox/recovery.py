@@ -1,7 +1,7 @@
 """Opens the queue's file. A damaged file is set aside with a date in its name. A new file gets the legible records.
 
 The new file is written beside the damaged one and then renamed. A power cut at any moment loses nothing: either the
-damaged file is still in its place, or the new one is complete.
+damaged file is still at its path, or the new file is complete.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _CHUNK = (256, 1024 * 1024)
 _SMALL_CHUNK = (32, 64 * 1024)
 # With at most this many bytes free, the disk counts as almost full.
 _PLENTY_BYTES = 16 * 1024 * 1024
-# Minimum bytes that the copy leaves free on the disk.
+# Minimum bytes that the new file leaves free on the disk.
 _MARGIN_BYTES = 64 * 1024
 # Number of damaged files that are kept. Older ones are deleted.
 _KEPT_ASIDE = 3
 
 
 def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> Store:
-    """Open or create the file. Replace it if it is damaged, or if `damage` (the reason in words) is given.
+    """Open or create the file. Replace it if it is damaged, or if `damage` is not None.
 
-    Raises sqlite3.Error or OSError if the disk is not writable, and NotAloneError if another agent has locked the
-    directory.
+    `damage` is what the caller knows of the damage, in words. Raises sqlite3.Error or OSError if the disk is not
+    writable, and NotAloneError if another agent has locked the directory.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     replacement = path.with_name(path.name + ".new")
@@ -57,7 +57,7 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
                 raise
             damage = str(error)
     remove(replacement)
-    messages, no_room = _take_over(replacement, max_size_mb, _salvage(path))
+    messages, no_room = _write_new(replacement, max_size_mb, _salvage(path))
     aside = _set_aside(path)
     replacement.rename(path)
     sync_folder(path.parent)
@@ -70,7 +70,7 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
 def copy_to(path: Path, max_size_mb: int, removed: Store) -> int | None:
     """Create the file with all legible records of `removed`, the open file that was at this path before.
 
-    Return the number of records. Return None and change nothing if a file is at the path, or if the disk or the
+    Return the number of records. Change nothing and return None if there is a file at the path, or if the disk or the
     configured size has no room for all records. Raises sqlite3.Error or OSError if the disk is not writable, or if
     `removed` is damaged.
     """
@@ -80,10 +80,10 @@ def copy_to(path: Path, max_size_mb: int, removed: Store) -> int | None:
     copy = path.with_name(path.name + ".copy")
     remove(copy)
     try:
-        copied, no_room = _take_over(copy, max_size_mb, removed.everything())
+        copied, no_room = _write_new(copy, max_size_mb, removed.everything())
     except (sqlite3.Error, OSError):
         with contextlib.suppress(OSError):
-            remove(copy)  # it would stay until another copy is made
+            remove(copy)
         raise
     if no_room:
         remove(copy)
@@ -101,8 +101,8 @@ def copy_to(path: Path, max_size_mb: int, removed: Store) -> int | None:
 def legible(store: Store) -> Iterator[Record]:
     """Yield the legible records of a file that may be damaged.
 
-    The file is read from the oldest record on. A damaged page can end the reading. In this case, the file is also read
-    from the newest record back.
+    The file is read from the oldest record on. If a damaged page ends this, the file is also read from the newest
+    record back.
     """
     last = 0
     try:
@@ -114,10 +114,10 @@ def legible(store: Store) -> Iterator[Record]:
             yield from takewhile(lambda record: record.seq > last, store.everything(newest_first=True))
 
 
-def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -> tuple[int, set[int]]:
-    """Write `records` to a new file until the disk is full or the file has its configured size.
+def _write_new(replacement: Path, max_size_mb: int, records: Iterator[Record]) -> tuple[int, set[int]]:
+    """Write `records` to a new file until the disk is almost full or the file has its configured size.
 
-    Return how many were saved, and the seqs of those that had no room.
+    Return how many were written, and the seqs of those for which there was no room.
     """
     store = Store.open(replacement, max_size_mb)
     saved: set[int] = set()
@@ -127,7 +127,7 @@ def _take_over(replacement: Path, max_size_mb: int, records: Iterator[Record]) -
         while chunk := _next(records, *(_SMALL_CHUNK if free <= _PLENTY_BYTES or _nears_bound(store) else _CHUNK)):
             changes = PendingWrites(added={seq: each for seq, each in chunk.items() if seq not in saved})
             free = free_space(replacement)
-            if not no_room and free >= _MARGIN_BYTES + 3 * changes.size and _saved(store, changes):
+            if not no_room and free >= _MARGIN_BYTES + 3 * changes.size and _save(store, changes):
                 saved.update(changes.added)
             else:
                 no_room.update(changes.added)
@@ -142,7 +142,7 @@ def _nears_bound(store: Store) -> bool:
 
 
 def _next(records: Iterator[Record], most: int, size: int) -> dict[int, Record]:
-    """Return the next records by seq: at most `most`, and no more after their bodies have `size` bytes."""
+    """Return the next records by seq: at most `most`, and no further record after their bodies have `size` bytes."""
     chunk: dict[int, Record] = {}
     for each in islice(records, most):
         chunk[each.seq] = each
@@ -152,7 +152,7 @@ def _next(records: Iterator[Record], most: int, size: int) -> dict[int, Record]:
     return chunk
 
 
-def _saved(store: Store, changes: PendingWrites) -> bool:
+def _save(store: Store, changes: PendingWrites) -> bool:
     """Write the changes to the file itself, because its write-ahead log is not renamed with it.
 
     Return False if the disk is full, or if the file has its configured size.
@@ -167,10 +167,9 @@ def _saved(store: Store, changes: PendingWrites) -> bool:
 
 
 def _salvage(path: Path) -> Iterator[Record]:
-    """Yield the legible records of a damaged file. A record may come twice.
+    """Yield the legible records of a damaged file. A record may be yielded twice.
 
-    The file is read from the newest record back, then from the oldest record on, because a damaged page can end the
-    reading.
+    A damaged page can end the reading. So the file is read from the newest record back, and then from the oldest on.
     """
     with contextlib.suppress(sqlite3.Error), contextlib.closing(open_damaged(path)) as db:
         with contextlib.suppress(sqlite3.Error):
