@@ -110,13 +110,13 @@ class OutcomeHandler:
     def _count_late(self, late: int, made: int) -> None:
         """Count late live messages after a delivery: `late` of `made` messages had no attempt before the next tick.
 
-        Log once that the endpoint is too slow.
+        If the endpoint was fast enough before, log that it is too slow now.
         """
         if not late:
             return
         self.stats.superseded += late
-        said, self.stats.behind = self.stats.behind, self._rate.words or self.stats.behind
-        if said is None and self.stats.behind is not None:
+        before, self.stats.behind = self.stats.behind, self._rate.words or self.stats.behind
+        if before is None and self.stats.behind is not None:
             log.warning("live_behind", reason=self.stats.behind, late=late, of=made, url=self._config.shown_url)
 
     async def _delivered(self, record: Record, outcome: Delivered, *, live: bool) -> None:

@@ -75,8 +75,8 @@ def moved(candidate: Candidate, seconds: float, zone: tzinfo | None, relabel_s: 
 
     The candidate keeps its `day` if the local day of the moved `at` has the same beginning, or if the moved `at` is
     less than `relabel_s` seconds after the end of `day`. Otherwise it gets another day. After a move of more than
-    `DAILY_S`, `new_day` becomes unknown, because nobody knows whether the clock was already wrong at that time. Other
-    times of the candidate stay the same. `zone` is the time zone of the site.
+    `DAILY_S`, `new_day` becomes unknown, because the clock may have been wrong at that time. Other times stay the
+    same. `zone` is the time zone of the site.
     """
     at = candidate.at + seconds
     changed = candidate.changed if candidate.changed == NEVER else candidate.changed + seconds

@@ -10,7 +10,7 @@ A `Ledger` is the state of one counter. The words that these modules use:
 - Candidate: a reading that may be correct, with the cheapest path that ends at it.
 - Total: the growth along the cheapest path. The energy of a day is the total now minus the total at local midnight,
   which is interpolated between the readings before and after midnight.
-- Undecided: a reading is undecided while another path can still become the cheapest. This takes usually a quarter of an
+- Undecided: a reading is undecided while another path can still become the cheapest. This usually takes a quarter of an
   hour, at most half an hour.
 
 Invariants:

@@ -5,8 +5,8 @@
   between readings is a multiple of the largest measured power. The comparison also corrects the power: if a meter reads
   a fifth of the real power, the limit is five times as high.
 - Until the first comparison, the limit is at least the power that the site's connection allows. If that connection is
-  not configured, the connection of a house is assumed. If the device measures no power, this limit is replaced by a
-  multiple of the counter's own mean power after a day.
+  not configured, the connection of a house is assumed. If the device measures no power, a multiple of the counter's
+  own mean power replaces this limit when `Turnover.compared_s` has reached `GAP_AFTER_S`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ log = structlog.get_logger(__name__)
 MAX_DEAD_LETTERS = 1000
 """If there are more dead letters, the oldest are dropped."""
 DROPPED_AT_ONCE = 16
-"""Maximum number of too old messages that are dropped at once. If there are too many dead letters, at least this number
+"""Maximum number of expired messages that are dropped at once. If there are too many dead letters, at least this number
 of them is dropped at once."""
 
 _WORDS = {

@@ -47,9 +47,9 @@ __all__ = ["Counts", "Outbox", "Record"]
 # up to a tenth longer, so that the agents of a fleet do not all return at once. If `next_try` is further away, the
 # clock was set back, so the record is due at once.
 MAX_WAIT_S = 4000.0
-# Seconds between two searches for messages that are too old. `put` makes them.
+# Seconds between two searches for expired messages (older than `max_age_s`). `put` makes these searches.
 EXPIRE_EVERY_S = 60.0
-# Maximum number of transactions in which one `put` drops messages that are too old, so that no `put` takes long.
+# Maximum number of transactions in which one `put` drops expired messages, so that no `put` takes long.
 _ROUNDS = 16
 
 
@@ -69,7 +69,8 @@ class Outbox:
         self._max_age_s = max_age_s
         self._now = now
         self._monotonic = monotonic
-        self._steady = now() - monotonic()
+        self._wall_offset = now() - monotonic()
+        """Wall minus monotonic time when the queue was opened, in seconds."""
         self._lock = threading.RLock()
         self._live_from = store.last_seq + 1
         self._expire_at = -inf
@@ -211,7 +212,7 @@ class Outbox:
 
     def _expire(self) -> None:
         # If the wall clock stepped forward, the monotonic clock gives the age, so that no record is dropped too early.
-        limit = min(self._now(), self._steady + self._monotonic()) - self._max_age_s
+        limit = min(self._now(), self._wall_offset + self._monotonic()) - self._max_age_s
         for _ in range(_ROUNDS):
             oldest = self._store.oldest(DROPPED_AT_ONCE)
             old = [seq for seq, created, dated in oldest if dated and created < limit]

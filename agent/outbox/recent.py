@@ -26,7 +26,10 @@ class RecentRecords:
     """The list of seqs and the number of records. If the disk accepts no writes, changes to them are only in memory."""
 
     def __init__(self, path: Path | None = None, *, create: bool = True) -> None:
-        """Open the list of the queue at `path`, or a list without a file. An unreadable list is empty."""
+        """Open the list of the queue at `path`; None means a list without a file. An unreadable list is empty.
+
+        `create`: whether to create a file that does not exist.
+        """
         self.seqs: set[int] = set()
         self.total = 0
         """The number of all records of the queue."""
@@ -40,7 +43,7 @@ class RecentRecords:
             os.posix_fallocate(self._handle, 0, _BYTES)
 
     def write(self, seqs: set[int], total: int) -> None:
-        """Replace the list and the number. Call this after records are added, and before a deletion is committed."""
+        """Replace the list and the number. Call this after the commit of new records, and before that of deletions."""
         if (seqs, total) == (self.seqs, self.total):
             return
         self.seqs, self.total = seqs, total
