@@ -1,7 +1,4 @@
-"""The daemon as a process under systemd: signals, readiness, STATUS, watchdog, reload.
-
-Change here how the process starts, reloads and stops. This package runs `agent.app.App` and adds no data of its own.
-"""
+"""The daemon as a process under systemd: start, reload, stop, status line and watchdog. It runs `agent.app.App`."""
 
 from agent.service.daemon import Daemon
 from agent.service.start import run

@@ -1,4 +1,4 @@
-"""Runs the App under a service manager: status line, watchdog, and reload of the configuration on SIGHUP."""
+"""Runs the App under a service manager. SIGHUP reloads the configuration."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# Seconds between two looks at the state. The status line is sent only if it changed.
+# Seconds between two status lines. A line that has not changed is not sent.
 _STATUS_S = 2.0
 
 
 class Daemon:
-    """Runs an App for one configuration file. After a reload, `set_log` applies the `[log]` table of the file."""
+    """Runs an App with one configuration file. After a reload, it calls `set_log` with the new `[log]` table."""
 
     def __init__(
         self,
@@ -48,15 +48,17 @@ class Daemon:
         self._clock = clock or SystemClock()
         self._hangup = asyncio.Event()
         self._refused = ""
-        """The part of the status line about a refused reload; empty if the last reload was not refused."""
+        """The end of the status line if the last reload was refused; otherwise empty."""
         self._last_sent: dict[str, str] = {}
-        """STATUS: the last status line. stuck: the names of the stuck work, separated by commas."""
+        """`STATUS`: the last status line. `stuck`: the names of the overdue tasks at the last check of the watchdog."""
         self.app = App(config, site, self._clock, environ)
         _log_replaced(site)
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Run until cancelled. Raises NotAloneError if the state directory was replaced and another agent
-        has locked the new one."""
+        """Run until cancelled.
+
+        Raises NotAloneError if the state directory was replaced, and another agent has locked the new directory.
+        """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         try:
@@ -88,13 +90,13 @@ class Daemon:
             self._notify(await self._status())
 
     def _read(self, running: Site) -> tuple[Config, Site]:
-        """Read the configuration file and build its site. Raises ConfigError for every mistake and every defect."""
+        """Read the configuration file and build its site. Raises ConfigError, also if a bug is the cause."""
         try:
             config = load_apart(self._path, self._environ)
             return config, build(config, str(self._path), running)
         except ConfigError:
             raise
-        except Exception as error:  # a bug in a driver that only the new file uses must not stop the running site
+        except Exception as error:  # such as a bug in a driver; the running site must continue
             log.exception("reload_defect")
             raise ConfigError([f"{self._path}: {type(error).__name__}: {error}"]) from error
 
@@ -120,7 +122,7 @@ class Daemon:
             await self._clock.sleep(_STATUS_S)
 
     async def _send_watchdog(self) -> None:
-        """Send WATCHDOG=1 three times within the limit of the watchdog, unless work is stuck."""
+        """Send WATCHDOG=1 every third of the systemd watchdog's limit, unless a task is overdue."""
         limit_s = watchdog_s(self._environ, os.getpid())
         while limit_s is not None:
             stuck = ", ".join(self.app.overdue())
@@ -145,12 +147,15 @@ class Daemon:
 
 
 async def _delivery_in_words(delivery: Delivery, now: float, named: bool) -> str:  # noqa: FBT001 - one of two forms
-    """Return the state of the delivery to one endpoint at monotonic second `now`, in words."""
+    """Return the state of the delivery to one endpoint at monotonic second `now`, in words.
+
+    If `named`, the text begins with the name of the endpoint.
+    """
     stats, waits_for_clock = delivery.stats, delivery.sender.waits_for_clock
     last = stats.last_delivery
     pushed = f"last push {_clock_time(last)}" if last is not None else "nothing pushed yet"
     parts = [pushed, f"{await delivery.waiting()} waiting"]
-    # Without durations, so that each reason is sent once.
+    # A reason with a duration would change the status line every 2 s.
     if stats.last_failure and not waits_for_clock:
         parts.append(f"pushes fail: {stats.last_failure}")
     elif reason := endpoint_reason(delivery.push, stats, now, waits_for_clock=waits_for_clock, timed=False):

@@ -1,7 +1,4 @@
-"""Messages to the service manager, as in sd_notify(3) and sd_watchdog_enabled(3).
-
-Without a service manager, the functions do nothing.
-"""
+"""Messages to the service manager, as in sd_notify(3) and sd_watchdog_enabled(3)."""
 
 from __future__ import annotations
 
@@ -15,12 +12,13 @@ from agent.runtime import printable
 
 
 def notify(*lines: str, environ: Mapping[str, str] | None = None) -> bool:
-    """Send assignments such as "READY=1". Does nothing if the service manager cannot be reached.
+    """Send assignments such as "READY=1" in one message. Return False if the message was dropped.
 
-    This never waits. If the service manager does not read and its socket is full, the message is dropped, and the
-    result is False. But READY=1 then waits in a thread, because systemd would end a service that never sends it.
+    This function never waits. A message is dropped if the socket of the service manager is full. Only READY=1 is not
+    dropped, because systemd ends a service that never sends it: a thread waits until the socket has room.
 
-    If `environ` is None, the environment of this process has the address.
+    Does nothing and returns True if there is no service manager or it cannot be reached. Its address comes from
+    `environ`, or from the environment of this process if `environ` is None.
     """
     address = (os.environ if environ is None else environ).get("NOTIFY_SOCKET")
     if not address:
@@ -35,10 +33,7 @@ def notify(*lines: str, environ: Mapping[str, str] | None = None) -> bool:
 
 
 def _send(address: str, message: bytes, *, wait: bool) -> bool:
-    """Return False if the message does not fit into the socket of the service manager. With `wait`, wait until it fits.
-
-    True if it was sent, or if the service manager cannot be reached.
-    """
+    """Send the message. Return False only if the socket is full. With `wait`, wait until it has room."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
             channel.setblocking(wait)
@@ -52,7 +47,7 @@ def _send(address: str, message: bytes, *, wait: bool) -> bool:
 
 
 def reloading() -> tuple[str, str]:
-    """Return the assignments that begin a reload. READY=1 ends the reload."""
+    """Return the assignments that announce a reload. READY=1 announces its end."""
     return "RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
 
 
@@ -62,7 +57,7 @@ def status(text: str) -> str:
 
 
 def watchdog_s(environ: Mapping[str, str], pid: int) -> float | None:
-    """Return the watchdog limit of process `pid` in seconds; None if no watchdog watches it."""
+    """Return the limit of systemd's watchdog for process `pid`, in seconds; None if it does not watch this process."""
     text = environ.get("WATCHDOG_USEC", "")
     if not text.isdecimal() or not int(text) or environ.get("WATCHDOG_PID", str(pid)) != str(pid):
         return None

@@ -1,4 +1,4 @@
-"""The command `run`. It does not load the library of the command line, which would stay in the daemon's memory."""
+"""The command `run`. It does not load typer, because typer would stay in the memory of the daemon."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(path: Path, loading: Loading, log_format: str) -> int:
     set_log(config.log)
     if config.holds_secrets:
         warn_if_open(path)
-    faulthandler.enable()  # on the watchdog's SIGABRT, the log shows where the agent hung
+    faulthandler.enable()  # if systemd's watchdog ends the agent (SIGABRT), the log shows where it hung
     try:
         with alone(config.outbox.path.parent):
             supervisor.run(Daemon(path, config, site, os.environ, set_log).run)

@@ -1,4 +1,4 @@
-"""Runs a coroutine until a signal ends it: startup, run, shutdown."""
+"""Runs the main coroutine of the process, and cancels it at a signal."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ log = structlog.get_logger(__name__)
 
 
 def run(main: Callable[[Callable[[], None]], Coroutine[Any, Any, None]]) -> None:
-    """Run `main(ready)` until it ends, or SIGTERM or SIGINT cancels it. Restores the signal handlers.
+    """Run `main(ready)` until it ends. SIGTERM and SIGINT cancel it. The old signal handlers are restored at the end.
 
-    `main` calls `ready` when the service manager may regard the service as started.
+    `main` must call `ready` when the service has started.
     """
     collect_rarely()
     asyncio.run(_supervised(main))
@@ -27,7 +27,8 @@ def run(main: Callable[[Callable[[], None]], Coroutine[Any, Any, None]]) -> None
 def collect_rarely() -> None:
     """Make Python's garbage collector run rarely, and skip the objects that exist now, such as modules and devices.
 
-    Readings form no reference cycles. With many devices, a search for cycles takes a fifth of the time of a push.
+    The collector searches for reference cycles, and readings form none. With many devices, a search takes a fifth of
+    the time of a push.
     """
     gc.collect()
     gc.freeze()
