@@ -1,7 +1,4 @@
-"""Builds connections, devices and nodes from the configuration, and binds devices to drivers.
-
-No other package binds the devices of a configuration to drivers.
-"""
+"""Builds connections, devices and nodes from the configuration, and binds devices to drivers."""
 
 from agent.site.builder import Site, build, only
 

@@ -1,7 +1,11 @@
 """Builds the site from its configuration: connections, their devices, and the driver and nodes of each device.
 
-Nothing is opened: a link connects at its first read. ConfigError is raised for an unknown driver, a wrong profile, a
-node that the device cannot feed, different settings of one link, and a wrong `within`.
+Nothing is opened: a link connects at its first read. These mistakes raise ConfigError:
+
+- an unknown driver, or a wrong profile,
+- a node that the device cannot feed,
+- two devices with different settings for the same link,
+- a wrong `within`.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ class Site:
 
     connections: tuple[Connection, ...]
     replaced: tuple[tuple[str, Path], ...] = ()
-    """Name and file of each profile of the site that is in use and replaces a built-in one."""
+    """Name and file of each profile that is used instead of the built-in profile of that name."""
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -48,7 +52,7 @@ NOTHING = Site(())
 
 
 def only(site: Site, node_ids: Sequence[str]) -> Site:
-    """Return the site with only the devices that feed one of these nodes; the whole site if there are no `node_ids`.
+    """Return the site with only the devices that feed one of `node_ids`; the whole site if `node_ids` is empty.
 
     Raises ConfigError for an unknown node.
     """
@@ -69,18 +73,17 @@ def only(site: Site, node_ids: Sequence[str]) -> Site:
 def build(config: Config, origin: str, running: Site = NOTHING) -> Site:
     """Build the site of `config`. `origin` names the file in error texts. Raises ConfigError with all mistakes.
 
-    Unchanged links and devices are taken from the `running` site, with what they have learned.
+    A link or device whose settings have not changed is taken from the `running` site and keeps its state.
     """
     return _SiteBuilder(config, origin, running).build()
 
 
 @dataclass(slots=True)
 class _LinkPlan:
-    """The settings of one link, and its devices. The link with these settings is new, or one of the running site."""
+    """One link in the configuration, and its devices."""
 
     settings: LinkSettings
-    """`timeout_s` and `connect_delay_s` are the longest of all devices; the other settings are those of the first
-    device."""
+    """Those of the first device. Only `timeout_s` and `connect_delay_s` are the longest of all devices."""
     index: int
     """Index of the first `[[device]]` on the link, for error texts."""
     members: list[tuple[DeviceConfig, Driver, tuple[Node, ...]]]
@@ -112,10 +115,10 @@ class _SiteBuilder:
         return tuple((name, path) for name in names if (path := self._catalogue.replaced(name)) is not None)
 
     def _plan(self, index: int, device: DeviceConfig, driver: Driver) -> _LinkPlan:
-        """Return the plan of the link of a device.
+        """Return the plan of the link of a device, with the settings of this device included.
 
-        Devices with the same host and port, or serial port, share one link, because some devices disconnect a second
-        client.
+        Devices with the same host and port, or the same serial port, share one link, because some devices accept
+        only one client.
         """
         settings = self._settings(device, driver)
         plan = self._plans.setdefault(settings.link_key, _LinkPlan(settings, index, []))
@@ -148,8 +151,8 @@ class _SiteBuilder:
         name = " + ".join(node.node_id for node in nodes)
         unit_id = _first(device.unit_id, driver.defaults.unit_id, 1)
         settings = self._settings(device, driver)
-        # The origin has the profile itself, not only its name, because the file of the profile may have been edited. A
-        # driver in Python has no profile (None).
+        # The origin has the content of the profile, because the file may have been edited. A Python driver
+        # has no profile.
         origin = (device.driver, getattr(driver, "profile", None), self._options(device), unit_id, settings)
         interval_s = self._interval_s(device)
         for same in known:
@@ -242,10 +245,10 @@ class _SiteBuilder:
             yield replace(node, resolutions=_resolutions(node, driver))
 
     def _settings(self, device: DeviceConfig, driver: Driver) -> LinkSettings:
-        """Return the link settings of a device. The first value that is set counts.
+        """Return the link settings of a device. Of the values in each list, the first one that is set is used.
 
         - `timeout_s`: key of the device, default of its family, key of its connection.
-        - `connect_delay_s` and `request_gap_s`: key of the device, the longer one of family and connection.
+        - `connect_delay_s` and `request_gap_s`: key of the device, the longer value of family and connection.
         - `port` without a connection: key of the device, default of its family, 502.
         - `port` with a connection, and all other settings: key of the connection.
         """
@@ -276,7 +279,7 @@ class _SiteBuilder:
 
 
 def _resolutions(node: Node, driver: Driver) -> dict[Quantity, Resolution]:
-    """Return the resolutions of the registers that feed the node, by the quantity that the node makes of them."""
+    """Return quantity of the node → resolution of the registers that it is read from."""
     found = {}
     for (marked, quantity), resolution in driver.resolutions.items():
         use = use_of(node, quantity, marked)
