@@ -1,7 +1,6 @@
 """The state of the daemon, for people and programs: page, /readyz, /metrics, /status.json, hourly line.
 
-The modules listener, http_server, history and metrics are loaded only with a `[status]` table, the others always.
-This package does not change what is sent.
+The modules listener, http_server, history and metrics are loaded only with a `[status]` table, to save memory.
 """
 
 from agent.status.balance import ENERGIES

@@ -1,7 +1,7 @@
 """Says why the energies of the day have no balance. Pure.
 
-The balance shows where the energy came from and where it went. It needs all energies of the day of the grid, and of
-solar and storage if the site has them.
+The balance on the page shows where the energy of the day came from and where it went. It needs all energies of the day
+of the grid, and of solar and storage if the site has them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class CountedNode(NamedTuple):
     state: str
     """The state of its device, as in `DeviceStatus`."""
     reported: Collection[Quantity]
-    """The quantities of the last answer of its device."""
+    """The quantities that the last answer of its device has for this node, with or without a value."""
 
 
 def why_no_balance(flow: Mapping[str, Fields], nodes: Iterable[CountedNode], *, pushed: bool) -> str | None:
@@ -40,7 +40,7 @@ def why_no_balance(flow: Mapping[str, Fields], nodes: Iterable[CountedNode], *, 
 
     None if they have one, or if no group in `flow` is of a type with counters (grid, solar, storage).
 
-    `flow`: group → its fields. `pushed`: whether a message was made since the start.
+    `flow`: group → its fields. `pushed`: whether the agent has made a message since the start.
     """
     needed = {type_: fields for type_, fields in COUNTERS_OF.items() if type_ in flow}
     if not needed:

@@ -1,7 +1,7 @@
-"""Keeps the powers and deliveries of a day in memory, for the status page. Pure.
+"""Keeps the powers and attempts of the last 24 hours in memory, for the status page. Pure.
 
-A step is ten minutes, and a series has one value per step. The size does not grow: a value has 4 bytes, so the powers
-of six node types need 3.4 KiB, and each endpoint needs 1.1 KiB. A restart begins a new history.
+A series has 144 values of 4 bytes, one for each step of ten minutes. Six node types need 3.4 KiB, and each endpoint
+needs 1.1 KiB. A restart begins a new history.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Power:
 
     means: array[float] = field(default_factory=lambda: array("f", [nan]) * STEPS)
     total: float = 0.0
-    """The sum of the samples of the present step, in W."""
+    """The sum of the samples in the present step, in W."""
     samples: int = 0
 
     def add(self, at: int, power: float) -> None:
@@ -43,12 +43,12 @@ class _Power:
 
 @dataclass(slots=True)
 class _Attempts:
-    """The numbers of attempts to one endpoint in each step."""
+    """The numbers of delivered and of failed attempts to one endpoint in each step."""
 
     before: tuple[int, int]
-    """The counters of delivered and failed attempts at the last sample.
+    """The counters of delivered and of failed attempts at the last sample.
 
-    Attempts before the first sample are left out, because they may be older than the first step.
+    Attempts before the first sample are not counted, because they may be older than the first step.
     """
     delivered: array[int] = field(default_factory=lambda: array("I", [0]) * STEPS)
     failed: array[int] = field(default_factory=lambda: array("I", [0]) * STEPS)
@@ -68,7 +68,7 @@ class History:
     def __init__(self, now: float) -> None:
         self._started = now
         self._step = 0
-        """Number of the present step since the start."""
+        """The number of the present step. The first step has number 0."""
         self._powers: dict[str, _Power] = {}
         self._attempts: dict[str, _Attempts] = {}
 
@@ -76,7 +76,8 @@ class History:
         """Add a sample. Call it every `SAMPLE_S` seconds."""
         self._advance(now)
         at = self._step % STEPS
-        # A group without a power also has a series, so that the page notices that a sum of the groups would be partial.
+        # A group without a power also has a series. Its empty steps show the page that a sum of all groups would be
+        # partial.
         self._powers = {group: self._powers.get(group) or _Power() for group in snapshot.flow}
         for group, fields in snapshot.flow.items():
             power = _power(fields)
@@ -109,7 +110,7 @@ class History:
         }
 
     def _advance(self, now: float) -> None:
-        """Go to the step of monotonic second `now`, and empty all steps since the last call."""
+        """Go to the step of monotonic second `now`, and clear every step that began since the last call."""
         step = max(self._step, int((now - self._started) // STEP_S))
         for at in {number % STEPS for number in range(max(self._step, step - STEPS) + 1, step + 1)}:
             for power in self._powers.values():
@@ -125,6 +126,6 @@ def _power(fields: Fields) -> float | None:
 
 
 def _counted(endpoint: EndpointStatus) -> tuple[int, int]:
-    """Return the number of delivered attempts and of all other attempts, since the start."""
+    """Return the numbers of delivered attempts and of all other attempts since the start."""
     delivered = endpoint.outcomes.get("delivered", 0)
     return delivered, sum(endpoint.outcomes.values()) - delivered

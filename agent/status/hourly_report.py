@@ -1,6 +1,6 @@
 """Logs the state of the daemon once an hour, so that every hour of the log says what is wrong, and since when.
 
-If there are several endpoints, each has its own line about its deliveries.
+With one endpoint, the report is one line. Otherwise each endpoint has a line of its own about its deliveries.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EVERY_S = 3600.0
 
 
 class HourlyReport:
-    """Writes the reports. Attempts are counted since the last report. The daemon has one such object."""
+    """Writes the reports. A report counts the attempts since the last report."""
 
     def __init__(self, now: float) -> None:
         self._last = now
@@ -28,18 +28,18 @@ class HourlyReport:
         """Name of the endpoint → its outcomes until the last report."""
 
     def reconfigure(self, before: Mapping[str, str]) -> None:
-        """Keep the counts of the endpoints that continue. `before`: new name → name until now."""
+        """Keep the counts of the endpoints that continue after a reload. `before`: new name → old name."""
         self._outcomes = {name: self._outcomes[old] for name, old in before.items() if old in self._outcomes}
 
     def begin(self, now: float) -> bool:
-        """Return whether the caller must `write` a report at monotonic second `now`. If so, the next hour begins."""
+        """Return whether a report is due at monotonic second `now`. If it is, the caller must `write` it."""
         due = now - self._last >= EVERY_S
         if due:
             self._last = now
         return due
 
     def write(self, snapshot: Snapshot) -> None:
-        """Log the lines. A line is a warning if it reports a problem."""
+        """Log the report. A line that reports a problem has the level warning."""
         counted = {each.name: Counter(each.outcomes) for each in snapshot.endpoints}
         since = {name: outcomes - self._outcomes.get(name, Counter()) for name, outcomes in counted.items()}
         self._outcomes = counted

@@ -1,9 +1,10 @@
 """A small HTTP/1.1 server that answers GET and HEAD. Each connection has one request.
 
-The server has at most 16 connections. A client must send the whole head within 5 s; otherwise the answer is 408. If the
-head has more than 8 KiB, the answer is 431. A client must accept the answer within 10 s; otherwise it is disconnected.
-When all connections are in use, a new connection replaces the oldest connection without a complete request, so that
-slow clients cannot block the server. If there is no such connection, the new one is closed.
+- The head of a request must arrive within 5 s. Otherwise the answer is 408.
+- The head must have at most 8 KiB. Otherwise the answer is 431.
+- The client must accept the answer within 10 s. Otherwise the connection is closed.
+- There are at most 16 connections. If all are in use, a new connection replaces the oldest connection without a
+  complete request, so that slow clients cannot block the server. If there is no such connection, the new one is closed.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 
 class BadRequestError(Exception):
-    """The request is not valid. `status` is the status of the answer."""
+    """The request is not valid. The answer has `status`."""
 
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status.phrase)
@@ -80,8 +81,8 @@ class HttpServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen on `host` and `port`. Return the port, which the system chooses if `port` is 0. Raises OSError."""
-        # asyncio ignores a socket that it cannot create. If it can create no socket, Python 3.13 raises an error
-        # without errno, and earlier versions raise nothing. Both are reported as EMFILE here.
+        # asyncio ignores each socket that it cannot create. If it has created no socket at all, Python 3.13 raises an
+        # error without errno, and earlier versions raise nothing. This function raises EMFILE in both cases.
         try:
             self._server = await asyncio.start_server(self._accept, host, port, limit=MAX_HEAD_BYTES)
         except OSError as error:
@@ -149,7 +150,7 @@ class HttpServer:
             return HttpResponse(response.status, response.body, headers={"Allow": "GET, HEAD"})
         try:
             return await self._handler(request)
-        except Exception:  # a defect of the handler must not end the daemon
+        except Exception:  # a bug in the handler; the client must get an answer
             log.exception("status_defect", path=request.path)
             return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
 
@@ -166,7 +167,7 @@ async def _head(reader: asyncio.StreamReader) -> bytes:
 
 
 def parse_head(head: bytes) -> HttpRequest:
-    """Parse the request line and the headers. If a name occurs several times, the first value is used.
+    """Parse the request line and the headers. If a header occurs several times, its first value is used.
 
     Raises BadRequestError if the head is not HTTP/1.
     """

@@ -1,11 +1,11 @@
 """Serves the status over HTTP, and decides who may read what.
 
 - Without a token, the listener has a loopback address, and every process of the machine may read everything. The Host
-  header must be a loopback name or address. So a web page whose host name points at 127.0.0.1 is refused (DNS
+  header must be a loopback name or address. This refuses web pages whose host name points at 127.0.0.1 (DNS
   rebinding).
-- With a token, everything except the empty page and /healthz needs the token as `Authorization: Bearer`. An address
-  that is not loopback needs a token. The page asks for the token and sends it in this header, so that no URL contains
-  it.
+- With a token, requests for data need the header `Authorization: Bearer TOKEN`. Only / (the page without data) and
+  /healthz need no token. The page asks for the token and sends it in this header, so that no URL contains it.
+- A listener with an address that is not loopback must have a token.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _HOST = re.compile(rf"(?:(?P<name>{_LABEL}(?:\.{_LABEL})*)|\[(?P<v6>[0-9a-f]*:[0
 
 
 class StatusListener:
-    """Serves the page, snapshots and the history until cancelled."""
+    """Serves the page, snapshots and the history."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class StatusListener:
     async def run(self) -> None:
         """Listen, and add a sample to the history every minute, until cancelled.
 
-        If the address is not available, try again after `RETRY_S`. The daemon works meanwhile.
+        If the address is not available, try again every `RETRY_S` seconds.
         """
         server = HttpServer(self.answer)
         try:
@@ -94,7 +94,7 @@ class StatusListener:
     async def _sample(self) -> None:
         try:
             self.history.add(self._clock.monotonic(), await self._snapshot())
-        except Exception:  # a failure of the charts must not end the daemon
+        except Exception:  # a bug in the status must not end the daemon
             log.exception("status_not_sampled")
 
     async def _bind(self, server: HttpServer) -> None:
@@ -134,7 +134,7 @@ class StatusListener:
         return self._content(request.path, await self._snapshot())
 
     def _health(self) -> HttpResponse:
-        """Answer whether a task is stuck. No token is needed for this answer, so it does not name the task."""
+        """Say whether a task is stuck. The answer does not name the task, because it needs no token."""
         if stuck := self._stuck():
             return _text(HTTPStatus.SERVICE_UNAVAILABLE, f"number of stuck tasks: {len(stuck)}; the log names them")
         return _text(HTTPStatus.OK, "ok")
@@ -154,7 +154,7 @@ class StatusListener:
         return _json(asdict(snapshot))
 
     async def _snapshot(self) -> Snapshot:
-        """Return the present state. At most two snapshots a second are taken."""
+        """Return the present state, or a snapshot that is younger than `_FRESH_S`."""
         async with self._lock:
             now = self._clock.monotonic()
             if self._last is None or now - self._last[0] >= _FRESH_S:
@@ -207,7 +207,7 @@ def _part(name: str) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Round as in the payload. A number that is not finite becomes null. Text becomes printable."""
+    """Return `value` for JSON: numbers are rounded as in the payload, or None if not finite; texts are printable."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, float):
