@@ -1,9 +1,7 @@
 """Writes a status snapshot as Prometheus metrics.
 
-A metric has one series for each combination of the values of its labels, such as `device="inverter"`. Each series costs
-memory, so these values come only from the configuration and from fixed lists.
-
-Only this module imports prometheus_client, and only the status listener imports this module.
+Prometheus stores one series for each combination of label values, such as `device="inverter"`. Label values come only
+from the configuration and from fixed lists, so that the number of series stays small.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ _OF_ENDPOINT = {
     "dead_letters": "Refused messages that wait for a person.",
     "backlog_in_memory": "1 while the disk accepts no messages.",
 }
-"""The metrics with the label `endpoint` and a value that can rise and fall (gauges): name → help text."""
+"""The gauges with the label `endpoint`: name → help text."""
 
 
 def exposition(snapshot: Snapshot) -> bytes:
@@ -135,7 +133,8 @@ def _endpoints(endpoints: Iterable[EndpointStatus]) -> Iterator[Metric]:
         superseded.add_metric([each.name], each.superseded)
         for outcome, count in each.outcomes.items():
             pushes.add_metric([each.name, outcome], count)
-        # Each reason has a series from the start, with 0. So the first dropped message is an increase for Prometheus.
+        # Every reason has a series with 0 from the start. Otherwise, Prometheus would not see the first dropped message
+        # as an increase.
         for reason, count in {**dict.fromkeys(DROP_REASONS, 0), **backlog.dropped}.items():
             dropped.add_metric([each.name, reason], count)
     yield from (pushes, *gauges.values(), dropped, superseded)

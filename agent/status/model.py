@@ -1,8 +1,7 @@
 """The state of the daemon at one moment, as plain values for page, metrics and terminal.
 
-`Snapshot` holds no secret. Of the URL of each endpoint, it has only scheme, host and port. Powers are those of this
-moment, with the signs of the contract (`[push.sign]` changes only what is sent). Energies of the day are those of the
-last push.
+`Snapshot` holds no secret. Powers are those of this moment, with the signs of the contract: `[push.sign]` changes only
+what is sent. Energies of the day are those of the last push.
 """
 
 from __future__ import annotations
@@ -23,9 +22,11 @@ class NodeStatus:
     type: str
     fields: Fields
     assumed: str | None = None
-    """Why the power is not measured: `nominal` (the device reports only whether it is on) or `asleep` (0 W).
+    """Which value replaces a power that is not measured:
 
-    None if the power is measured, or if `fields` has no power.
+    - `nominal`: the nominal power while the device is on, otherwise 0 W.
+    - `asleep`: 0 W. The device is silent, and may be asleep or has `when_offline` "zero".
+    - None: the power is measured, or `fields` has no power.
     """
 
 
@@ -37,11 +38,11 @@ class DeviceStatus:
     driver: str
     address: str
     state: str
-    """`waiting` (not polled yet), `ok`, `partial` (values are missing), `asleep` (expected not to answer) or `lost`."""
+    """`waiting` (not polled yet), `ok`, `partial` (values are missing), `asleep` (silent, counts 0 W) or `lost`."""
     reason: str | None
-    """The error of the last poll if this poll failed, otherwise what the poll could not read; None if it read all."""
+    """If the last poll failed, its error. Otherwise what this poll could not read; None if it could read everything."""
     lost_s: float | None
-    """Seconds since the first failed poll after the last answer. None if the last poll was answered."""
+    """Seconds since the first failed poll after the last answer; None if the last poll did not fail."""
     age_s: float | None
     """Seconds since the last answer; None before the first answer."""
     polls: int
@@ -58,7 +59,7 @@ class DeviceStatus:
     interval_s: float = 0.0
     """The configured seconds between two polls."""
     cycle_s: float | None = None
-    """Seconds between two polls on a link that is too slow for the interval; otherwise None."""
+    """Seconds between two polls if the link is too slow for `interval_s`; otherwise None."""
     skipped: int = 0
     """Polls that were due and were not made."""
 
@@ -75,10 +76,10 @@ class LinkStatus:
     address: str
     devices: int
     load: float | None
-    """The share of the time that the polls of the answering devices need. Above 1, the link is too slow.
+    """The share of the time in which the link is busy. Above 1, the link is too slow for its devices.
 
-    For each device, the duration of its last poll is divided by its interval; the load is the sum. None if no device
-    answers.
+    The load is a sum over the devices that answer: the duration of the last poll, divided by the interval of the
+    device. None if no device answers.
     """
 
 
@@ -91,13 +92,13 @@ class EndpointStatus:
     """Only scheme, host and port."""
     interval_s: int
     reason: str | None
-    """Why the endpoint is not ready; None while messages arrive there."""
+    """Why the endpoint is not ready; None while messages arrive there in time."""
     failing_s: float | None
     """Seconds since attempts began to fail; None if they do not fail."""
     delivered_s: float | None
     """Seconds since the last delivery; None before the first delivery."""
     outcomes: Mapping[str, int]
-    """Outcome → number of attempts since the start."""
+    """Outcome → number of attempts since the start of the daemon."""
     recent: tuple[RecordedAttempt, ...]
     """The last attempts, newest first."""
     backlog: Backlog
@@ -111,7 +112,7 @@ class EndpointStatus:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The whole state; `time` in Unix seconds."""
+    """The whole state. `time` is in Unix seconds."""
 
     version: str
     site: str
@@ -119,16 +120,17 @@ class Snapshot:
     uptime_s: float
     ready: bool
     reason: str | None
-    """Why the daemon is not ready, with the names of the endpoints if there are several; None if it is ready."""
+    """Why the daemon is not ready: the reasons of its endpoints (`reason_of_all`); None if it is ready."""
     clock: str
-    """`synchronised`, `unsynchronised` (used as it is) or `waiting` (nothing is sent before the clock is trusted)."""
+    """`synchronised`, `unsynchronised` (its time is used nevertheless) or `waiting` (nothing is sent until the clock is
+    trusted)."""
     flow: Mapping[str, Fields]
     """Group → its fields, for the groups that have nodes."""
     devices: tuple[DeviceStatus, ...]
     endpoints: tuple[EndpointStatus, ...]
     """The enabled endpoints, in the order of the configuration."""
     clock_reason: str | None = None
-    """Why the clock is not synchronised, and what this means, in words; None if it is synchronised."""
+    """Why the clock is not synchronised, and what follows from this, in words; None if it is synchronised."""
     links: tuple[LinkStatus, ...] = ()
     """By load, the busiest first."""
     implausible: Mapping[str, int] = field(default_factory=dict)
@@ -136,7 +138,7 @@ class Snapshot:
     energies_in_memory: bool = False
     """Whether energies are only in memory because the disk accepts no writes."""
     not_on_disk: str | None = None
-    """What is only in memory because the disk accepts no writes, in words; None if nothing is."""
+    """Which data are only in memory because the disk accepts no writes, in words; None if all are on the disk."""
     no_balance: str | None = None
     """Why the energies of the day have no balance (`agent.status.balance`), in words.
 

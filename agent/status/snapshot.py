@@ -33,10 +33,12 @@ def snapshot(
     clock: Clock,
     clock_state: str,
 ) -> Snapshot:
-    """Return the state of the daemon.
+    """Return the state of the daemon. Call this in the event loop.
 
-    `started` is the monotonic second of the start of the daemon. `nights` is by node id. `last` has the summary of the
-    last push to each endpoint; it is empty before the first push. Call this in the event loop; it does not wait.
+    `App.snapshot` adds the fields about clock and disk, and the counters of nodes.
+
+    `started`: monotonic second of the start of the daemon. `nights`: node id → night. `last`: the summary of the last
+    push to each endpoint; empty before the first push.
     """
     now = clock.monotonic()
     energies = _energies(last)
@@ -69,10 +71,7 @@ def snapshot(
 def _fields_now(
     device: Device, nights: Mapping[str, Night], now: float, stale_after_s: float
 ) -> list[tuple[NodeSummary, Fields]]:
-    """Return the payload fields of each node at this moment, without the energies of the day.
-
-    The powers have the signs of the contract, also if `[push.sign]` changes what is sent.
-    """
+    """Return each node and its payload fields at this moment, without the energies of the day."""
     found = []
     for node in device.nodes:
         window = Window(node, node.stale_after_s or stale_after_s, night=nights.get(node.node_id))
@@ -132,7 +131,7 @@ def _load(devices: Sequence[DeviceStatus]) -> float | None:
 
 
 def _assumed(summary: NodeSummary, fields: Fields) -> str | None:
-    """Return `NodeStatus.assumed`."""
+    """Return the value of `NodeStatus.assumed`."""
     if "active_power_W" not in fields or summary.chosen(Quantity.ACTIVE_POWER) is not None:
         return None
     return "asleep" if summary.sleeps else "nominal"
@@ -203,7 +202,7 @@ def endpoint_status(
 def endpoint_reason(
     push: PushConfig, stats: DeliveryStats, now: float, *, waits_for_clock: bool, timed: bool = True
 ) -> str | None:
-    """Return `EndpointStatus.reason` at monotonic second `now`. `timed` is as in `why_not_ready`."""
+    """Return the value of `EndpointStatus.reason` at monotonic second `now`. For `timed`, see `why_not_ready`."""
     return why_not_ready(
         interval_s=push.interval_s,
         failing_s=_since(stats.failing_since, now),

@@ -1,4 +1,4 @@
-"""Writes texts of the status: durations, and why nothing is delivered."""
+"""Writes the texts of the status, such as durations and the reason why nothing is delivered."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from agent.config import DEFAULT_NAME
 from agent.delivery import RecordedAttempt
 from agent.status.model import EndpointStatus
 
-# An endpoint is not ready if its last delivery is more than two push intervals plus this many seconds ago. The seconds
-# leave room for the deadline of a push, and for some retries.
+# An endpoint is not ready if its last delivery is more than two push intervals plus these seconds ago. The seconds
+# leave time for the deadline of a push and for some retries.
 _LATE_S = 30.0
 WAITS_FOR_CLOCK = "the clock is not set yet; pushes wait for it"
 
@@ -25,12 +25,13 @@ def why_not_ready(
     behind: str | None,
     timed: bool = True,
 ) -> str | None:
-    """Return why nothing is delivered to an endpoint, or why messages are late; None if neither.
+    """Return why nothing is delivered to an endpoint, or why live messages are late. None if the endpoint is ready.
 
-    `up_s`: seconds since the delivery to the endpoint was started. `last`: the newest attempt; None before
-    the first one. `waits_for_clock`: whether messages wait until the time is known. `behind`: why live messages are
-    late; None if they are not. `timed`: whether the text says how long nothing was delivered; a text about failed
-    attempts always says this. The other parameters are as in `EndpointStatus`.
+    - `last`: the newest attempt; None before the first one.
+    - `waits_for_clock`: whether messages wait until the time is known.
+    - `up_s`: seconds since the delivery to the endpoint began.
+    - `timed`: whether the text says how long nothing was delivered. A text about failed attempts always says this.
+    - The other parameters are as in `EndpointStatus`.
     """
     if waits_for_clock:
         return WAITS_FOR_CLOCK
@@ -48,10 +49,10 @@ def why_not_ready(
 
 
 def clock_in_words(state: str, *, possible: bool, service: bool, wait_s: float) -> str | None:
-    """Return why the clock is not synchronised and what this means; None if it is synchronised.
+    """Return why the clock is not synchronised and what follows from this; None if it is synchronised.
 
-    `state` is `Snapshot.clock`, `possible` whether the date can be right, `service` whether a time service runs, and
-    `wait_s` the longest `push.wait_for_clock_s`.
+    `state`: as in `Snapshot.clock`. `possible`: whether the date can be right. `service`: whether a time service runs.
+    `wait_s`: the longest `push.wait_for_clock_s` of all endpoints.
     """
     if state == "synchronised":
         return None
@@ -70,7 +71,7 @@ def clock_in_words(state: str, *, possible: bool, service: bool, wait_s: float) 
 def not_on_disk(queues: Mapping[str, bool], *, energies: bool) -> str | None:
     """Return which data are only in memory because the disk accepts no writes; None if all are on the disk.
 
-    `queues` says for each endpoint whether its new messages are only in memory.
+    `queues`: name of the endpoint → whether its new messages are only in memory. `energies`: whether the energies are.
     """
     names = [name for name, in_memory in queues.items() if in_memory]
     whose = "" if len(names) == len(queues) else f" to {' and '.join(names)}"
@@ -79,9 +80,10 @@ def not_on_disk(queues: Mapping[str, bool], *, energies: bool) -> str | None:
 
 
 def reason_of_all(endpoints: Sequence[EndpointStatus]) -> str | None:
-    """Return why the daemon is not ready: the reasons of the endpoints, with the names of the endpoints.
+    """Return why the daemon is not ready: the names of the endpoints with their reasons. None if the daemon is ready.
 
-    There is no name if the only endpoint has none, or if all reasons are the clock. None if the daemon is ready.
+    The names are omitted if the only endpoint has the default name, or if all endpoints that are not ready wait for
+    the clock.
     """
     found = [(each.name, each.reason) for each in endpoints if each.reason is not None]
     if not found:
@@ -92,7 +94,7 @@ def reason_of_all(endpoints: Sequence[EndpointStatus]) -> str | None:
 
 
 def in_words(seconds: float) -> str:
-    """Return a duration in at most two units: `12 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`."""
+    """Return a duration in words, with at most two units: `12 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`."""
     whole = max(0, round(seconds))
     for size, unit, smaller, small_unit in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
