@@ -2,12 +2,11 @@
 
 Without this lock, two processes could poll the same devices and push the same messages.
 
-The kernel locks the directory itself. No file is needed, and the disk may be read-only. The lock ends with the
-process. If the file system does not support locks, the process runs without a lock.
+The lock is on the directory itself, so it needs no file and also works on a read-only disk. It ends with the process.
+If the file system does not support locks, the process runs without a lock.
 
-The lock belongs to the directory, not to its path. If the directory is moved or replaced, `check_locks` also locks the
-directory that is now at the path. The daemon calls `check_locks` every few seconds, and before it opens a file for
-writing.
+If another directory replaces the locked one at its path, `check_locks` locks the new one too. The daemon calls
+`check_locks` every few seconds, and before it opens a file for writing.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ class NotAloneError(Exception):
 
 
 _held: list[tuple[Path, list[int]]] = []
-"""The locks of this process: path, and open handles. The last handle is that of the directory that was locked last."""
+"""The locks of this process: path, and the open handles of the directories that were locked there, the newest last."""
 _renewing = threading.Lock()
-"""Only one thread at a time runs `check_locks`. Otherwise two threads could lock the same new directory, and the second
-lock fails although it is in the same process."""
+"""Held while a thread runs `check_locks`. Otherwise two threads could lock the same new directory, and the second lock
+would fail: a lock belongs to its handle, not to the process."""
 
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Create `folder`, and lock it while the block runs. Raises NotAloneError if another process has locked it."""
-    with contextlib.suppress(OSError):  # the queue reports why there is no directory
+    with contextlib.suppress(OSError):  # the queue reports this error
         folder.mkdir(parents=True, exist_ok=True)
     lock: tuple[Path, list[int]] = (folder, [])
     _held.append(lock)
@@ -49,14 +48,14 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def check_locks() -> None:
-    """Lock the directories that are at the locked paths now. Raises NotAloneError if another process has locked one."""
+    """Lock each directory that has replaced a locked one. Raises NotAloneError if another process has locked it."""
     with _renewing:
         for lock in _held:
             _renew(*lock)
 
 
 def _renew(folder: Path, handles: list[int]) -> None:
-    """Lock the directory at the path `folder`, unless the last of `handles` has locked it.
+    """Lock the directory at `folder`, unless the last of `handles` is its lock. Append the new handle to `handles`.
 
     Does nothing if the directory cannot be opened.
     """

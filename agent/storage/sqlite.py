@@ -1,7 +1,7 @@
 """SQLite on a disk that may be full, read-only or failing.
 
-Only this module decides, for the queue and for the energies, how a file is opened, what an error means for the file,
-how a damaged file is set aside, and how stored data are checksummed. Functions raise sqlite3.Error and OSError.
+For the queue and for the energies, this module decides how a file is opened, what an error means for the file, how a
+damaged file is set aside, and which checksum is stored. Functions raise sqlite3.Error and OSError.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def code(error: BaseException) -> int | None:
 
 
 def means_damage(error: BaseException) -> bool:
-    """Whether the error says that the file cannot be used and must be replaced. After other errors the file is kept."""
+    """Whether the error means that the file cannot be used and must be replaced."""
     return isinstance(error, UnusableFileError) or code(error) in _DAMAGE
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether the error says that the disk is full, or that the file has its maximum size."""
+    """Whether the error means that the disk is full, or that the file has its maximum size."""
     return code(error) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC
 
 
@@ -53,10 +53,11 @@ def open_for_writing(
 ) -> sqlite3.Connection:
     """Open or create the file in WAL mode, and check all of it.
 
-    `exclusive` keeps other processes out. SQLite then needs no `-shm` file. `synchronous` is the value of the PRAGMA of
-    this name. Raises sqlite3.Error: `means_damage` is true for a damaged file, and false if the disk does not accept
-    writes or if another process holds a lock for `busy_s`. Raises NotAloneError if another agent has locked the
-    directory.
+    `synchronous` is the value of the PRAGMA of this name. With `exclusive`, no other process can use the file, and
+    SQLite needs no `-shm` file.
+
+    Raises sqlite3.Error if the file is damaged (`means_damage` is true), if the disk does not accept writes, or if
+    another process holds a lock for `busy_s` seconds. Raises NotAloneError if another agent has locked the directory.
     """
     check_locks()
     db = _connect(_uri(path), exclusive=exclusive, busy_s=busy_s)
@@ -73,10 +74,10 @@ def open_for_writing(
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """Open the file on a disk that accepts no writes. Changes that are only in the write-ahead log are read too."""
+    """Open the file on a disk that accepts no writes. The changes in the write-ahead log are read too."""
     log = _log_of(path)
-    # To read a write-ahead log, SQLite needs a lock and an -shm file, and a read-only disk allows neither. With
-    # `unix-none` SQLite takes no lock, and in exclusive mode it needs no -shm file.
+    # To read a write-ahead log, SQLite needs a lock and an `-shm` file. A read-only disk allows neither. With
+    # `unix-none`, SQLite needs no lock, and in exclusive mode it needs no `-shm` file.
     how = "vfs=unix-none" if log.exists() and log.stat().st_size > 0 else "immutable=1"
     return _connect(f"{_uri(path)}?mode=ro&{how}", exclusive=True)
 
@@ -97,7 +98,7 @@ def open_in_memory() -> sqlite3.Connection:
 
 
 def require_sound(db: sqlite3.Connection) -> None:
-    """Check the whole file. Raises UnusableFileError, or another error with `means_damage`, if it is damaged."""
+    """Check the whole file. If it is damaged, raises an error for which `means_damage` is true."""
     found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise UnusableFileError(f"the file is damaged: {found}")
@@ -133,10 +134,10 @@ def in_place(opened: os.stat_result, path: Path) -> bool:
 
 
 class WatchedFiles:
-    """Finds out if an open database, its write-ahead log or the index of the log (`-shm`) was removed or replaced."""
+    """Detects that an open database, its write-ahead log or the index of the log (`-shm`) was removed or replaced."""
 
     def __init__(self, path: Path) -> None:
-        """Call this after the database was opened, so that the write-ahead log and the index exist."""
+        """The database must be open, so that its write-ahead log and the index exist."""
         self._path = path
         self._opened = path.stat()
         self._size = self._opened.st_size
@@ -161,8 +162,8 @@ class WatchedFiles:
     def remove_sides(self) -> None:
         """Unlink the write-ahead log and the index if their paths still name the open files.
 
-        Call this after the database was moved. Otherwise SQLite would use them for the next database at the path. The
-        open database can use both until it is closed.
+        Call this after the database was moved. Otherwise SQLite would use both files for the next database at the path.
+        The open database can use them until it is closed.
         """
         for path, opened in self._all[1:]:
             with contextlib.suppress(OSError):
@@ -180,7 +181,7 @@ def free_space(path: Path) -> int:
 
 
 def keep_log_space(path: Path, size: int) -> None:
-    """Allocate `size` bytes for the write-ahead log, so that they are also there when the disk is full.
+    """Allocate `size` bytes for the write-ahead log, so that it can be written when the disk is full.
 
     Errors are ignored.
     """
@@ -195,7 +196,7 @@ def keep_log_space(path: Path, size: int) -> None:
 def set_aside(path: Path, suffix: str) -> Path:
     """Append `suffix` to the names of the file and its write-ahead log. Return the new path of the file.
 
-    Files that already have the new names are deleted first.
+    Existing files with the new names are deleted first.
     """
     aside = path.with_name(path.name + suffix)
     remove(aside)
@@ -204,7 +205,7 @@ def set_aside(path: Path, suffix: str) -> Path:
 
 
 def rename(path: Path, target: Path) -> None:
-    """Rename the file and its write-ahead log. If a power cut interrupts this, a second call completes it."""
+    """Rename the file and its write-ahead log. If a power cut interrupts this, the same call completes it later."""
     _index_of(path).unlink(missing_ok=True)
     for source in _files(path):
         source.rename(target.with_name(target.name + source.name.removeprefix(path.name)))
@@ -255,8 +256,7 @@ def _connect(name: str, *, exclusive: bool = False, busy_s: float = BUSY_S) -> s
 
 
 class _Connection(sqlite3.Connection):
-    """A connection. If a statement fails because the file is damaged or has another schema, `means_damage`
-    is true for the error."""
+    """Changes the errors of statements: `means_damage` is true if the file is damaged or has another schema."""
 
     def execute(self, *arguments: Any) -> sqlite3.Cursor:
         try:
@@ -272,14 +272,15 @@ class _Connection(sqlite3.Connection):
 
 
 def _explained(error: UnicodeDecodeError | sqlite3.OperationalError) -> Exception:
-    # SQLite's message quotes bytes of the damaged file that are not UTF-8, so Python cannot decode the message.
+    # SQLite's message quotes bytes of the damaged file. Python cannot decode the message if they are not UTF-8.
     if isinstance(error, UnicodeDecodeError):
         return UnusableFileError("the file is damaged")
     return UnusableFileError(str(error)) if code(error) == sqlite3.SQLITE_ERROR else error
 
 
 def _text(stored: bytes) -> str:
-    """Decode any bytes without an error. A checksum finds a damaged record; the other records stay readable."""
+    """Decode without errors, so that one damaged record does not prevent the reading of the others. Its checksum shows
+    the damage."""
     return stored.decode("utf-8", "replace")
 
 
@@ -298,7 +299,7 @@ def _index_of(path: Path) -> Path:
 def _files(path: Path) -> list[Path]:
     """Return the write-ahead log and the file, if they exist.
 
-    `rename` begins with the log. So a renamed file always has its log; without the log, data would be missing. A log
-    without its file is harmless.
+    The log comes first, because `rename` must move it first. A file without its log would lack data. A log without its
+    file is harmless.
     """
     return [file for file in (_log_of(path), path) if file.exists()]
