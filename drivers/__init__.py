@@ -1,1 +1,1 @@
-"""Reads energy devices over Modbus: profiles, SunSpec, links and the simulator. Does not import the agent."""
+"""Reads energy devices over Modbus: links, profiles, SunSpec, search, dumps and a simulator. Never imports `agent`."""

@@ -23,16 +23,16 @@ class Catalogue:
 
     profile_dirs: tuple[Path, ...] = field(default=())
     _profiles: dict[Path, Profile] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """Loaded profiles. Devices of one family share the profile."""
+    """The profiles loaded so far. Devices of one family share a profile."""
 
     def names(self) -> list[str]:
-        """Return every driver name, sorted. For a device with channels, `create` also accepts `NAME:2`."""
+        """Return every driver name, sorted. `create` also accepts a name with a channel, such as `NAME:2`."""
         return sorted({*PYTHON_DRIVERS, *profile_files(self.profile_dirs)})
 
     def create(self, name: str, options: ReadOptions) -> Driver:
-        """Return the driver of that name. Raises KeyError for an unknown name.
+        """Return a new driver.
 
-        Raises ProfileError for an invalid profile or channel.
+        Raises KeyError for an unknown name, ProfileError for an invalid profile or channel.
         """
         family, _, channel = name.partition(":")
         if family in PYTHON_DRIVERS:
@@ -45,9 +45,9 @@ class Catalogue:
         return driver_of(profile.channel(channel) if channel else profile, options)
 
     def profiles(self) -> tuple[list[Profile], list[str]]:
-        """Return every usable profile, and the errors of the others.
+        """Return every valid profile, and the errors of the invalid ones.
 
-        The daemon must not call this, because it loads all profiles.
+        This loads all profiles. The daemon does so only to explain an unknown driver (`alike`).
         """
         profiles, mistakes = [], []
         for path in profile_files(self.profile_dirs).values():
@@ -58,10 +58,10 @@ class Catalogue:
         return profiles, mistakes
 
     def alike(self, name: str) -> list[str]:
-        """Return the names of drivers that `name` may mean.
+        """Return the names of drivers that the unknown `name` may mean.
 
-        If a driver name is similar, the list has only the most similar one. Otherwise it has the names of at most four
-        profiles that `matches` finds; this search loads all profiles.
+        If there is a similar driver name, only the most similar one is returned. Otherwise all profiles are loaded, and
+        the names of the first four that match `name` are returned (`matches`).
         """
         from difflib import get_close_matches
 
@@ -101,8 +101,7 @@ def _python_driver(name: str) -> Callable[..., Driver]:
 
 
 def matches(profile: Profile, text: str) -> bool:
-    """Whether name, manufacturer and models of the profile together contain all words of `text`, in any order and
-    case."""
+    """Whether name, manufacturer and models of the profile contain all words of `text`. See `has_words`."""
     return has_words(f"{profile.name} {profile.manufacturer} {profile.models}", text)
 
 
@@ -114,5 +113,5 @@ def has_words(described: str, text: str) -> bool:
 
 
 def letters(text: str) -> str:
-    """Return only the letters and digits, all in lower case, so that "SDM 630" and "sdm-630" give the same text."""
+    """Return the letters and digits in lower case, so that "SDM 630" and "sdm-630" are equal."""
     return re.sub(r"[\W_]+", "", text.casefold())

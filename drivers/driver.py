@@ -1,7 +1,6 @@
-"""The interface of a driver: the types `Driver` and `Reader`, the options of a driver, and the Python drivers.
+"""The interfaces `Driver` and `Reader`, the options of a driver, and the table of the Python drivers.
 
-A driver reads registers of one unit and returns a `Scan`. The link handles connections and time-outs, and sends the
-requests of its devices one after the other.
+A driver reads registers of one unit and returns a `Scan`. The link handles connections and time-outs.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ from drivers.protocol import TRANSPORTS
 
 
 class Reader(Protocol):
-    """One unit id on one link. It has only `read`, so that no driver can write."""
+    """One unit id on one link. There is only `read`, so that no driver can write."""
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
         """Read `count` registers (0..65535) or bits (0 or 1) from a zero-based protocol address.
 
-        Raises a `drivers.errors.DriverError`. Its type tells the caller what to do.
+        Raises a DriverError. `drivers.errors` says what the caller must do for each type.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How to read one device. If one of the first three options is None, the value of the profile is used."""
+    """How to read one device. For the first three options, None means the value of the profile."""
 
     max_registers: int | None = None
     """The most registers in one request."""
@@ -36,7 +35,7 @@ class ReadOptions:
     """The most unused registers that a request may include between two used ones."""
     word_order: WordOrder | None = None
     default_max_gap: int = TRANSPORTS["tcp"].max_gap
-    """The `max_gap` of the transport. It is used if neither the site nor the profile sets `max_gap`."""
+    """The `max_gap` of the transport, used if neither `max_gap` nor the profile has a value."""
     nodes: frozenset[NodeType] | None = None
     """For a hybrid: the node types that the site uses. Registers of other node types are not read. None means all."""
 
@@ -47,8 +46,8 @@ class ReadOptions:
 
 @dataclass(frozen=True, slots=True)
 class LinkDefaults:
-    """Link settings that a device family needs. The keys of the device in the site's configuration override them. None
-    means no preference."""
+    """Link settings that a device family needs; None if it needs no special value. The keys of a device in the
+    configuration override them."""
 
     timeout_s: float | None = None
     connect_delay_s: float | None = None
@@ -56,17 +55,15 @@ class LinkDefaults:
     unit_id: int | None = None
     port: int | None = None
     sleeps: bool = False
-    """Solar power supplies the device, so it does not respond at night. Its solar node then counts 0 W."""
+    """Whether the device runs on solar power and does not answer at night. Its solar node then counts 0 W."""
 
 
 class Driver(Protocol):
-    """Reads one device. Between polls it remembers facts about the device, such as SunSpec models, refused addresses,
-    limits and the rated power, but no readings."""
+    """Reads one device. It keeps facts about the device from poll to poll, such as SunSpec models, refused addresses,
+    limits and the rated power. It keeps no readings."""
 
     @property
-    def kind(self) -> Kind:
-        """The kind of the device."""
-        ...
+    def kind(self) -> Kind: ...
 
     @property
     def nodes(self) -> frozenset[NodeType]:
@@ -80,15 +77,19 @@ class Driver(Protocol):
 
     @property
     def resolutions(self) -> Mapping[tuple[NodeType | None, Quantity], Resolution]:
-        """Node type (or None) and quantity → resolution of the total of all phases, if known before the first poll."""
+        """Node type (or None, as in `Reading.node`) and quantity → resolution of the total of all phases.
+
+        Only resolutions that are known before the first poll are included.
+        """
         ...
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """Read all points once. `now` returns monotonic seconds; they become the times of the readings.
 
-        If the device refuses some registers, their readings are missing and `Scan.errors` has the reason. Raises
-        `UnreachableError` if the device or the link fails; the readings of this poll are then discarded. If it raises
-        `RefusedError` or `UnsupportedError`, this driver cannot read anything from the device.
+        If the device refuses some registers, their readings are missing, and `Scan.errors` has the reason.
+
+        Raises UnreachableError if the device or the link fails; the readings of this poll are then discarded. Raises
+        RefusedError or UnsupportedError if this driver cannot read anything from the device.
         """
         ...
 
@@ -98,14 +99,14 @@ PYTHON_DRIVERS = {
     "sunspec-meter": "drivers.sunspec.driver:SunSpecMeter",
     "solaredge": "drivers.sunspec.solaredge:SolarEdge",
 }
-"""The drivers that are Python classes instead of profiles: name → "module:class". The catalogue imports a class when it
-creates its driver."""
+"""The drivers that are Python classes, not profiles: name → "module:class". A class is imported when its driver is
+created."""
 PYTHON_CHANNELS = {"sunspec-meter": 9}
 """Driver name → number of channels. `NAME:2` reads the second channel of a device."""
 
 
 def channel_number(family: str, channel: str, count: int) -> int:
-    """Convert the text `channel` to a number from 1 to `count`, the number of channels. Raises ProfileError."""
+    """Convert `channel` to a number. Raises ProfileError if it is not a number from 1 to `count`."""
     if not count:
         raise ProfileError(f"{family} has no channels (found {f'{family}:{channel}'!r})")
     if not (channel.isascii() and channel.isdecimal() and 1 <= int(channel) <= count):
