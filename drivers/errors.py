@@ -38,7 +38,7 @@ class DriverError(Exception):
 
 
 class ProfileError(DriverError):
-    """The profile cannot be used. The message names file, place, rule and value."""
+    """The profile cannot be used. The text names the file, the place in it, the rule and the wrong value."""
 
     label = "profile"
 
@@ -56,7 +56,7 @@ class UnreachableError(DriverError):
 
 
 class LinkError(UnreachableError):
-    """There is no connection, or it failed, or it was closed."""
+    """The connection cannot be opened, failed, or was closed."""
 
     label = "link"
 
@@ -107,7 +107,7 @@ class _ExceptionReplyError(DriverError):
     """A Modbus exception. Callers catch RefusedError or GatewayError."""
 
     code: int
-    """The exception code of the specification."""
+    """The exception code of Modbus."""
 
     def __init__(self, code: int, what: str) -> None:
         """`what` describes the request."""
@@ -179,9 +179,9 @@ def exception_reply(code: int, what: str) -> RefusedError | GatewayError:
 
 
 def without_address(error: Exception, address: str) -> str:
-    """Return the text of `error` without the address of the link at its beginning.
+    """Return the text of `error` without the address of the link at its beginning, because the caller shows `address`.
 
-    `address` is the address of a unit, such as "10.0.0.1:502 unit 3". The caller prints this address before the text.
+    `address` is the address of a unit, such as "10.0.0.1:502 unit 3".
     """
     return str(error).removeprefix(f"{link_address(address)}: ")
 

@@ -1,4 +1,4 @@
-"""Dumps: the registers of one device in a file. Capture, redaction, file format."""
+"""Dumps: a dump is a file with the registers of one device."""
 
 from drivers.dump.capture import Capture, Wanted, of_profiles, of_ranges, of_sunspec, parse_range, take
 from drivers.dump.file import Dump, DumpError, expected_of, load, reading_name, to_json

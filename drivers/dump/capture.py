@@ -1,8 +1,10 @@
-"""Reads the registers of a dump: ranges, the points of profiles, or a SunSpec chain.
+"""Reads the registers of a dump: ranges, the points of profiles, or a chain of SunSpec models.
 
-A refused request is read again in parts. A range is halved, down to single registers. A request of a profile is read
-point by point. If the device is busy, the whole request is first sent once more. If the device does not have a table,
-no further request for this table is sent. A request without a reply is not repeated.
+- A refused request is sent again in parts: a range in halves, down to single registers; a request of a profile point by
+  point.
+- If the device is busy, the whole request is first sent once more.
+- If the device does not have a table, no further request for this table is sent.
+- A request without a reply is not repeated.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ from drivers.sunspec import HEADER, KNOWN, MARKER, ModelDiscovery
 
 _MAX_TIMEOUTS = 10
 _MAX_TIMEOUTS_AT_FIRST = 3
-"""The capture fails after `_MAX_TIMEOUTS` requests in a row without a reply. Until data arrive, the limit is
-`_MAX_TIMEOUTS_AT_FIRST`. A capture of fewer requests fails if none of them has a reply.
+"""The capture fails after `_MAX_TIMEOUTS` requests in a row without a reply, or after `_MAX_TIMEOUTS_AT_FIRST` while no
+register has been read. It also fails if no request at all has a reply.
 
-One request without a reply is not enough, because some devices do not reply for an address that they do not have.
+One request without a reply is not enough, because some devices do not reply if they do not have the address.
 """
 
 
@@ -35,18 +37,18 @@ class Capture:
     tables: dict[Table, dict[int, int]] = field(default_factory=dict)
     """Table → address → word or bit."""
     refused: list[Block] = field(default_factory=list)
-    """The refused requests that cannot be divided, the first request for each table that the device does not have, and
-    all requests without a reply."""
+    """Refused requests that cannot be divided, and requests without a reply. Of a table that the device does not have,
+    only the first request."""
     requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Requests, and a function that returns the smaller parts of a refused request. It returns nothing if the request
-    cannot be divided."""
+    """The requests of a capture."""
 
     blocks: tuple[Block, ...]
     parts: Callable[[Block], Sequence[Block]]
+    """Returns the smaller parts of a refused request; none if it cannot be divided."""
 
 
 def of_ranges(ranges: Iterable[Span]) -> Wanted:
@@ -69,7 +71,7 @@ def of_profiles(profiles: Iterable[Profile], options: ReadOptions) -> Wanted:
 async def of_sunspec(reader: Reader) -> Wanted:
     """Read the headers of the SunSpec models, and request the whole chain of models.
 
-    Raises UnsupportedError if there is no chain.
+    Raises UnsupportedError if there is no chain, and the errors of `Reader.read`.
     """
     discovery = ModelDiscovery(KNOWN)
     base = await discovery.base(reader)
@@ -83,7 +85,7 @@ async def of_sunspec(reader: Reader) -> Wanted:
 
 
 async def take(reader: Reader, wanted: Wanted, taken: Capture, step: Callable[[], None] = lambda: None) -> None:
-    """Read `wanted` into `taken`. If the caller cancels this, `taken` keeps what was read until then.
+    """Read `wanted` into `taken`, which also keeps what was read before an error or a cancellation.
 
     `step` is called before each request. Raises UnreachableError if the device does not respond or the link fails.
     """
@@ -142,7 +144,7 @@ def _halves(block: Block) -> Sequence[Block]:
 
 
 def _spans_in(block: Block, spans: Iterable[Span]) -> Sequence[Block]:
-    """Return a request for each of the `spans` in `block`; empty if `block` itself is one of them."""
+    """Return one request for each of the `spans` in `block`; none if `block` itself is one of the `spans`."""
     inside = sorted({(span.address, span.count) for span in spans if block.holds(span)})
     parts = [Block(block.table, address, count) for address, count in inside]
     return () if parts == [block] or (block.address, block.count) in inside else parts

@@ -1,16 +1,17 @@
 """The file format of a dump: the raw registers of a device.
 
-People attach a dump to a report about a device. A profile can be tested on a dump without the device.
+People attach a dump to a report about a device. A dump can test a profile without the device.
 
-The file is JSON with decimal addresses and words. The key of a list of consecutive words is the address of its first
+The file is JSON. Addresses and words are decimal. Consecutive words are one list; its key is the address of the first
 word:
 
     {"type": "grid", "vendor": "…", "model": "…", "driver": "eastron-sdm630", "source": "…", "unit_id": 1,
      "registers": {"holding": {"40000": [21365, 28243, …]}, "input": {…}, "coil": {…}, "discrete": {…}},
      "expected": {"active_power.l1": 230.5, "frequency": null, …}}
 
-`expected` has the readings of the driver, in the units and signs of `drivers.model`. null means that the reading has no
-value. For a hybrid device, the node type precedes the name (`solar.active_power`). Only `registers` is required.
+Only `registers` is required. `expected` has the readings of the driver, in the units and with the signs of
+`drivers.model`; null is a reading without a value. For a hybrid device, the name begins with the node type
+(`solar.active_power`).
 """
 
 from __future__ import annotations
@@ -34,17 +35,17 @@ _ROW = 16
 _MAX_BYTES = 4 << 20
 """Maximum size of the file. Four full tables need less than 2 MiB."""
 _shown = reprlib.Repr().repr
-"""Returns the beginning of a wrong value, for messages."""
+"""Shortens a wrong value for an error text."""
 _ADDRESS = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 
 class DumpError(ValueError):
-    """The file is not a dump, or cannot be read. The message has the path and the reason."""
+    """The file is not a dump, or it cannot be read. The text has the path and the reason."""
 
 
 @dataclass(slots=True)
 class Dump:
-    """The registers and bits of one device. It is a `drivers.driver.Reader`, in place of the device."""
+    """The registers and bits of one device. A driver can read the dump instead of the device, as a `Reader`."""
 
     tables: dict[Table, dict[int, int]] = field(default_factory=dict)
     """Table → zero-based address → word or bit."""
@@ -58,7 +59,7 @@ class Dump:
         return sum(len(words) for words in self.tables.values())
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
-        """See `drivers.driver.Reader`. Raises the error for Modbus exception 2 if the dump lacks a register."""
+        """See `drivers.driver.Reader`. Raises IllegalAddressError if the dump lacks a register."""
         words = self.tables.get(table, {})
         try:
             return [words[place] for place in range(address, address + count)]
@@ -106,7 +107,7 @@ def _json(path: Path) -> Any:
 
 
 def _is_value(value: object) -> bool:
-    """Whether `value` is valid in `expected`. A number must fit a float."""
+    """Whether `value` is valid in `expected`. A number must be finite and fit a float."""
     if isinstance(value, int | float):
         return -float_info.max <= value <= float_info.max
     return value is None or isinstance(value, str)
@@ -129,7 +130,7 @@ def _words(runs: Any, where: str, table: Table) -> dict[int, int]:
 
 
 def to_json(dump: Dump) -> str:
-    """Return the text of a dump file, with short lines so that people can read and compare files."""
+    """Return the text of a dump file. Its lines are short, so that people can read and compare dumps."""
     about = {key: json.dumps(value) for key, value in dump.about.items() if key != "expected"}
     about["unit_id"] = json.dumps(dump.unit_id)
     about["registers"] = _nested(

@@ -1,9 +1,14 @@
 """Removes private data from a dump: serial numbers, names, addresses. Pure.
 
-Four or more registers in a row that contain text are blanked, because serial numbers, site names and network names are
-stored as text. Numeric serial numbers at known addresses (`NUMBERS`) are also blanked. The registers of the points of
-the profile and data that identify the device family are kept. These data are manufacturer, model, options and version
-of SunSpec's common model, and the registers of the first mark of `[identify]` of the profile.
+These registers are blanked:
+
+- Four or more registers in a row that contain text. Serial numbers, site names and network names are stored as text.
+- Numeric serial numbers at known addresses (`NUMBERS`).
+
+These registers are kept:
+
+- The registers that the caller needs, such as those of the points of the profile.
+- Manufacturer, model, options and version in SunSpec's common model. They identify the device family.
 """
 
 from __future__ import annotations
@@ -17,16 +22,16 @@ from drivers.sunspec.discovery import BASES, MARKER
 from drivers.sunspec.models import HEADER
 
 BLANK = 0x5858
-"""The letters XX, so that text remains text."""
+"""The letters XX. Blanked text is still text."""
 
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 -_./:@+#")
 _SHORTEST_REGISTERS = 4
-"""A shorter run of registers may be numbers that look like text."""
+"""Fewer registers in a row may be numbers that look like text."""
 _END = 0xFFFF
 """The model id that ends a SunSpec chain."""
 
-# Numeric serial numbers. `redact` blanks these spans in the dump of any device, except a span that overlaps a span of
-# its argument `keep`: the driver of the device reads a value or a mark there.
+# Numeric serial numbers. `redact` blanks these spans in the dump of every device. Only a span that overlaps a span of
+# `keep` is not blanked, because the driver of the device reads a value or a mark there.
 NUMBERS = (
     Span(Table.HOLDING, 0xFC00, 2),  # Eastron: its SDM protocols, openWB/core common/sdm.py
     Span(Table.HOLDING, 30057, 2),  # SMA: nymea/nymea-plugins-modbus sma
@@ -46,7 +51,7 @@ _SUNSPEC_SERIAL = 16
 def redact(tables: Mapping[Table, dict[int, int]], keep: Iterable[Span] = ()) -> list[Span]:
     """Blank registers in `tables` and return the blanked spans.
 
-    `keep` has the spans of values and marks. They are not blanked, except the serial number of a SunSpec common model.
+    The registers in `keep` are not blanked, except the serial number of a SunSpec common model.
     """
     kept = {(span.table, address) for span in keep for address in range(span.address, span.end)}
     holding = tables.get(Table.HOLDING, {})
@@ -60,7 +65,7 @@ def redact(tables: Mapping[Table, dict[int, int]], keep: Iterable[Span] = ()) ->
 
 
 def _blank(words: dict[int, int], span: Span) -> bool:
-    """Blank the registers of `span` that are not 0. Return whether a register was blanked."""
+    """Blank the registers of `span` that are not 0. Return whether any were blanked."""
     found = [address for address in range(span.address, span.end) if words.get(address, 0) not in (0, BLANK)]
     for address in found:
         words[address] = BLANK
@@ -83,9 +88,9 @@ def _common_models(holding: Mapping[int, int]) -> Iterator[int]:
 
 
 def _texts(table: Table, words: Mapping[int, int], kept: set[tuple[Table, int]]) -> Iterator[Span]:
-    """Yield the runs of `_SHORTEST_REGISTERS` or more registers that are text.
+    """Yield the runs of at least `_SHORTEST_REGISTERS` registers that are text.
 
-    A register is text if it has two characters, or one character and a NUL.
+    A register is text if it has two of the characters `_LETTERS`, or one of them and a NUL.
     """
     places = [address for address in sorted(words) if (table, address) not in kept and _is_text(words[address])]
     for _, run in groupby(enumerate(places), key=lambda pair: pair[1] - pair[0]):
