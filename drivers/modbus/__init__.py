@@ -1,6 +1,6 @@
-"""Modbus on the wire: links, transports, framing, connection errors.
+"""Modbus on the wire: links, connections and frames.
 
-A link sends only function codes 1 to 4, and 43/14 for identification. It never writes.
+A link sends only the function codes 1 to 4 (reads) and 43/14 (identification). It never writes.
 """
 
 from drivers.modbus.framer import is_mbap

@@ -1,4 +1,4 @@
-"""Opens connections. The text of a ConnectError says why a connection cannot be opened."""
+"""Opens connections to devices: TCP, TLS, UDP and serial ports."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from drivers.modbus.turns import Turns, time_out
 from drivers.tls import TlsFileError, client_context
 
 NAMES_AT_ONCE = 16
-"""Maximum number of host names that are looked up at the same time. Each look-up takes a thread. While a site is
-offline, hundreds of look-ups may wait, but a service may be allowed only few threads."""
+"""Maximum number of host names that are looked up at the same time. Each look-up needs a thread. While a site is
+offline, hundreds of look-ups may wait, but a service can have only few threads."""
 _RESOLVER = Resolver(NAMES_AT_ONCE)
 CONNECTS_AT_ONCE = 32
-"""Maximum number of connections that are opened at the same time. Opening one takes about 0.3 ms of CPU time, on a slow
-controller 3 ms."""
+"""Maximum number of connections that are opened at the same time. Each takes about 0.3 ms of CPU time, or 3 ms on a
+slow controller."""
 _TURNS = Turns(CONNECTS_AT_ONCE, hold_s=0.25)
 """A connection that is not open after 0.25 s no longer counts towards `CONNECTS_AT_ONCE`."""
 
@@ -47,7 +47,10 @@ async def connect(settings: LinkSettings) -> Transport:
 
 
 async def _open(settings: LinkSettings) -> Transport:
-    """Open a serial port, or try the addresses of the host one after the other, each for a part of the timeout."""
+    """Open the serial port, or try the addresses of the host one after the other.
+
+    Each address has an equal part of the timeout; the last one has all the time that is left.
+    """
     framing = _FRAMINGS[settings.kind.framing]()
     kind = settings.kind
     channel = Transport(framing, settings.address, datagrams=kind.medium == "udp")

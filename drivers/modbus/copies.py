@@ -1,14 +1,17 @@
-"""Recognises the copy of a reply on a line without transaction numbers. Pure.
+"""Recognises copies of replies on a line, where frames have no transaction number. Pure.
 
-Some gateways send each reply twice, and the copy may arrive after the next request. If unit, function and length of
-the copy are those of the next reply, only its content shows that it is a copy: it is equal to an earlier reply. The
-reply to the next request can also be equal to an earlier reply, for example if both have only zeros. So a frame that is
-equal to an earlier reply to another request is checked before it is used:
+Some gateways send each reply twice, and the copy may arrive after the next request. If the copy has the unit, function
+and length of the next reply, only its content shows that it is a copy: it is equal to an earlier reply. But the reply
+to the next request can also be equal to an earlier reply, for example if both contain only zeros.
 
-- If another frame follows within the timeout, that other frame is the reply. The first frame was a copy.
-- If no other frame follows, the request is sent again when no copy can arrive any more. If the second reply is equal to
-  the first frame, the first frame was no copy: the device has equal registers. Later equal replies are then accepted at
-  once. After a copy was seen on this line, they are accepted at once only after several such checks in a row.
+So a frame that is equal to an earlier reply to another request is checked before it is used:
+
+- If another frame follows within the timeout, that frame is the reply, and the first frame was a copy.
+- If no other frame follows, the link waits until no copy can arrive any more, and sends the request again. If the new
+  reply is equal to the first frame, that frame was no copy: the device has equal registers. Otherwise it was a copy.
+
+After the first such check that finds no copy, equal replies are accepted at once. On a line where a copy was seen,
+`_CHECKS_WITH_COPIES` such checks in a row are needed.
 
 A frame that is equal to an earlier reply to the same request is checked only after a copy was seen on this line. Before
 that, it is used at once, because two reads of the same registers usually have equal replies.
@@ -25,12 +28,12 @@ from drivers.errors import BadReplyError, DriverError, RepeatedReplyError
 from drivers.modbus.pdu import RequestPdu
 
 _EARLIER = 32
-"""Maximum number of earlier replies that a frame is compared with. Between a reply and its copy, fewer other replies
-than this arrive."""
+"""Maximum number of earlier replies that a frame is compared with. Fewer replies than this arrive between a reply and
+its copy."""
 _CHECKS_WITH_COPIES = 3
-"""After a copy, equal replies are checked until this many in a row were no copies."""
+"""After a copy, this many equal replies in a row must prove not to be copies. Then they are no longer checked."""
 _SHORTEST = 5
-"""Bytes of the shortest reply, an exception reply in RTU."""
+"""Bytes of the shortest reply: an exception reply in RTU."""
 
 
 class Frame(NamedTuple):
@@ -44,39 +47,37 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Earlier:
-    """An earlier reply."""
-
     wire: bytes
     request_key: tuple[int, bytes]
     """Unit id and request."""
     until: float
-    """A copy cannot arrive after this loop time."""
+    """Loop time after which no copy of this reply can arrive."""
 
 
 class Copies:
-    """Recognises the copies on one line."""
+    """The earlier replies on one line, and what is known about copies on it."""
 
     def __init__(self) -> None:
         self._earlier: deque[_Earlier] = deque(maxlen=_EARLIER)
         self._equal_replies_to_check = 1
-        """Number of equal replies that are still checked. At 0, equal replies are accepted at once."""
+        """How many equal replies must still be checked. At 0, equal replies are accepted at once."""
         self._seen = False
         """Whether a copy was seen on this line."""
         self._in_doubt: bytes = b""
-        """The frame because of which a request is sent again; empty if there is none."""
+        """The frame that may be a copy, while its request is sent again; otherwise empty."""
 
     def connected(self) -> None:
-        """Forget the earlier replies. On a new connection, no copy of a reply on the previous one arrives."""
+        """Forget the earlier replies, because their copies cannot arrive on a new connection."""
         self._earlier.clear()
         self._in_doubt = b""
 
     def reply(
         self, request: RequestPdu[object], frames: Iterable[Frame], received: bytes, at: float, until: float
     ) -> Frame | None:
-        """Return the frame that is the reply. Return None if all `frames` may be copies, or if there is no frame.
+        """Return the frame that is the reply; None if there is no frame, or if every frame may be a copy.
 
-        `frames` are the frames in the bytes `received` until loop time `at`. A copy of the reply can arrive until loop
-        time `until`.
+        `received` has the bytes that arrived until loop time `at`, and `frames` the frames in them. A copy of the reply
+        can arrive until loop time `until`.
         """
         copies = [each for each in self._earlier if each.until > at]
         aside: list[_Earlier] = []
@@ -95,20 +96,20 @@ class Copies:
         return None
 
     def unsolicited(self, received: bytes) -> None:
-        """Handle bytes that arrived while no request waited.
+        """Handle bytes that arrived while no request waited for a reply.
 
-        If the bytes contain a copy of an earlier reply, that reply is forgotten. No further copy of it is expected.
+        An earlier reply is forgotten if the bytes contain its copy, because no second copy is expected.
         """
         if len(received) >= _SHORTEST:
-            # These bytes may be the real reply, and `reply` may have accepted a copy in its place.
+            # These bytes may be the real reply, if `reply` accepted a copy instead.
             self._equal_replies_to_check = max(self._equal_replies_to_check, 1)
         self._remove([each for each in self._earlier if each.wire in received])
 
     def rejected(self, request: RequestPdu[object], frames: Iterable[Frame]) -> BadReplyError | None:
         """Return an error if one of `frames` fits the request; otherwise None.
 
-        Call this when the timeout has ended and `reply` has returned None. Each frame that fits is then equal to an
-        earlier reply. The caller sends the request again when no copy can arrive any more.
+        Call this at the timeout, if `reply` returned only None. A frame that fits is then equal to an earlier reply.
+        After the error, the link waits until no copy can arrive any more, and sends the request again.
         """
         doubtful = next((frame for frame in frames if _fits(request, frame)), None)
         if doubtful is None:
@@ -122,11 +123,11 @@ class Copies:
             return False
         if not _fits(request, frame):
             return True
-        # Two reads of the same registers usually have equal replies. They are doubted only on a line with copies.
+        # Two reads of the same registers usually have equal replies. They are checked only on a line with copies.
         return self._equal_replies_to_check > 0 and (self._seen or earlier.request_key != _request_key(request))
 
     def _settle_doubt(self, frame: Frame) -> None:
-        """Compare the accepted `frame` with the frame in doubt. If they differ, the frame in doubt was a copy."""
+        """Compare the accepted `frame` with the frame in doubt, which was a copy if they differ."""
         if frame.wire == self._in_doubt:
             self._equal_replies_to_check -= 1
         elif self._in_doubt:

@@ -1,13 +1,10 @@
 """Encodes and decodes frames with pymodbus' framers, and checks that a frame is the reply to a request.
 
-`accept` receives the bytes that arrived since the request was sent; on UDP, the bytes of one datagram. It returns the
-values of the reply, or None while the bytes do not contain the complete reply. It raises `RefusedError` or
-`GatewayError` for an exception reply, and `BadReplyError` if the bytes cannot become the reply. A reply is accepted
-only if its unit id, function code, byte count and length match the request. In Modbus TCP, its transaction number must
-match, too. In RTU and ASCII, its checksum must be right.
+A reply is accepted only if its unit id, function code, byte count and length match the request. In Modbus TCP, its
+transaction number must match too. In RTU and ASCII, its checksum must be right.
 
 Some gateways send a reply twice. In Modbus TCP, the transaction number shows that the second reply is a copy. RTU and
-ASCII have no such number: there `drivers.modbus.copies` compares the content.
+ASCII have no such number: there, `drivers.modbus.copies` compares the content.
 """
 
 from __future__ import annotations
@@ -38,10 +35,16 @@ class Framing(Protocol):
 
     def encode(self, request: RequestPdu[object]) -> bytes: ...
 
-    def accept(self, request: RequestPdu[Answer], received: bytes) -> Answer | None: ...
+    def accept(self, request: RequestPdu[Answer], received: bytes) -> Answer | None:
+        """Return the values of the reply; None while `received` does not contain the complete reply.
+
+        `received` has all bytes that arrived since the request was sent; on UDP, the bytes of one datagram. Raises
+        RefusedError or GatewayError for an exception reply, BadReplyError if the bytes cannot become the reply.
+        """
+        ...
 
     def rejected(self, request: RequestPdu[object], received: bytes, timeout_s: float) -> BadReplyError:
-        """Return the error for bytes that did not become the reply within the timeout."""
+        """Return the error for the bytes that arrived within the timeout, if they do not contain the reply."""
         ...
 
 
@@ -54,8 +57,8 @@ class LineFraming(Framing, Protocol):
     def frames(self, request: RequestPdu[object], received: bytes) -> Iterator[Frame]:
         """Yield the complete frames that have the unit id of the request and a valid checksum.
 
-        `Rtu` yields only frames with the function code of the request, with or without the bit of an exception. `Ascii`
-        does not check the function code.
+        `Rtu` yields only replies and exception replies with the function code of the request. `Ascii` does not check
+        the function code.
         """
         ...
 
@@ -77,7 +80,7 @@ class Mbap:
         return self._accept(request, received)
 
     def _accept(self, request: RequestPdu[Answer], received: bytes) -> Answer | None:
-        """Find the reply in bytes that are not exactly one frame with the reply."""
+        """Find the reply if it is incomplete, or if there are other bytes before or after it."""
         while len(received) >= self._framer.MIN_SIZE:
             end, unit_id, transaction, pdu = self._framer.decode(received)
             if not pdu:
@@ -87,7 +90,7 @@ class Mbap:
                 if unit_id != request.unit_id:
                     raise BadReplyError(f"{request}: the reply is from unit {unit_id}")
                 return request.decode(pdu) if self._copies(request, received[:end], received[end:]) else None
-            # This frame is a copy of an earlier reply, or a late reply to an earlier request. The reply may follow.
+            # This frame is a copy of an earlier reply, or a late reply. The reply to this request may follow.
             received = received[end:]
         return None
 
@@ -102,24 +105,24 @@ class Mbap:
 
     @staticmethod
     def _require_modbus(request: RequestPdu[object], received: bytes) -> None:
-        """Accept bytes that begin with an MBAP header, or that may be the beginning of an RTU frame.
+        """Check that the bytes begin with an MBAP header, or may be the beginning of an RTU frame.
 
-        Raises RtuFrameError if the bytes contain a complete RTU frame, BadReplyError for all other bytes.
+        Raises RtuFrameError if the bytes contain a complete RTU frame, otherwise BadReplyError.
         """
         if is_mbap(received):
             return
         if has_rtu_frame(received):
             raise RtuFrameError(f"{request}: {_RTU_FRAMES}")
         if received[1] & ~EXCEPTION not in _FUNCTIONS or _rtu_size(received) <= len(received):
-            # No RTU frame begins here: the function code is unknown, or the checksum at the end of the frame is wrong.
+            # No RTU frame begins here: its function code would be unknown, or its checksum would be wrong.
             raise BadReplyError(f"{request}: the received bytes are not Modbus")
 
     @staticmethod
     def _copies(request: RequestPdu[object], frame: bytes, rest: bytes) -> bool:
-        """Whether `rest`, the bytes after the frame, is empty or consists of complete copies of the frame.
+        """Whether the bytes after the frame, `rest`, are complete copies of it. True if there are none.
 
-        False if the last copy is incomplete. Raises BadReplyError for other bytes. A gateway may read the device twice
-        and send two replies with different values. So only header, function code and byte count are compared.
+        False if the last copy is incomplete. Raises BadReplyError for other bytes. Only header, function code and byte
+        count are compared, because a gateway may read the device twice and send two replies with different values.
         """
         while rest:
             head = min(len(rest), _HEAD, len(frame))
@@ -133,7 +136,7 @@ class Mbap:
 
 def is_mbap(received: bytes) -> bool:
     """Whether the bytes begin with an MBAP header. They need not be a complete frame."""
-    return int.from_bytes(received[2:6], "big") in _MBAP_LENGTHS  # the protocol, which is 0, and the length
+    return int.from_bytes(received[2:6], "big") in _MBAP_LENGTHS  # protocol and length; the protocol must be 0
 
 
 @lru_cache(maxsize=1024)
@@ -143,15 +146,15 @@ def _without_transaction(unit_id: int, pdu: bytes) -> bytes:
 
 
 _COUNTED_FROM = 6
-"""Number of bytes of the header up to and including the length field. The length counts the bytes after them."""
+"""Bytes of the header up to and including the length. The length counts the bytes after these."""
 _HEAD = 9
-"""Number of bytes of the header, the function code, and the byte count or exception code."""
+"""Bytes of the header, the function code, and the byte count or exception code."""
 _RTU_FRAMES = "the replies are RTU frames, not Modbus TCP"
 _FUNCTIONS = frozenset({*TABLES, IDENTIFICATION})
 
 
 class Rtu:
-    """Modbus on a serial line: unit id, data, CRC-16. There is no start byte, end byte or transaction number."""
+    """Modbus on a serial line: unit id, function code, data, CRC-16. No start or end byte, no transaction number."""
 
     _framer = FramerRTU(REPLIES)
 
@@ -162,8 +165,8 @@ class Rtu:
         return next((request.decode(frame.pdu) for frame in self.frames(request, received)), None)
 
     def frames(self, request: RequestPdu[object], received: bytes) -> Iterator[Frame]:
-        # Noise, an echo of the request or a late reply of another unit may precede the reply. pymodbus' framer would
-        # then discard all bytes. So a frame may begin wherever the unit id and the function code are found.
+        # Noise, an echo of the request or a late reply of another unit may come before the reply. pymodbus' framer
+        # would then discard all bytes. So a frame may begin at every place with the unit id and the function code.
         for function in (request.function, request.function | EXCEPTION):
             start = received.find(head := bytes((request.unit_id, function)))
             while start >= 0:
@@ -179,7 +182,7 @@ class Rtu:
 
 
 class Ascii:
-    """Modbus on a serial line in hexadecimal: colon, unit id, data, LRC, carriage return, line feed."""
+    """Modbus on a serial line in hexadecimal: colon, unit id, function code, data, LRC, carriage return, line feed."""
 
     _framer = FramerAscii(REPLIES)
 
@@ -190,8 +193,8 @@ class Ascii:
         return next((request.decode(frame.pdu) for frame in self.frames(request, received)), None)
 
     def frames(self, request: RequestPdu[object], received: bytes) -> Iterator[Frame]:
-        # Other bytes may precede the reply, for the reasons given in `Rtu.frames`. So a frame begins at the last colon
-        # before its carriage return. The last 8 bits of the sum of its bytes, with the checksum (LRC), are zero.
+        # Other bytes may come before the reply (see `Rtu.frames`). So a frame begins at the last colon before its end.
+        # The LRC makes the sum of all bytes 0, modulo 256.
         for line in received.split(b"\r\n")[:-1]:
             _, colon, digits = line.rpartition(b":")
             frame = _unhex(digits) if colon else b""
@@ -205,8 +208,8 @@ class Ascii:
 def _rtu_size(frame: bytes) -> int:
     """Return the length in bytes of the RTU frame at the start of `frame`, with its checksum.
 
-    Return 0 if the function code is unknown, or if `frame` is too short to show the length. For the beginning of an
-    identification, pymodbus can give 998 or 999 instead of 0; no RTU frame is that long.
+    The result is 0 if the function code is unknown, or if `frame` is too short to show the length. For an incomplete
+    identification, pymodbus can return 998 or 999 instead of 0. No RTU frame is that long.
     """
     if len(frame) < FramerRTU.MIN_SIZE or (pdu := REPLIES.lookupPduClass(frame)) is None:
         return 0
@@ -223,7 +226,7 @@ _RTU_REQUEST = 8
 
 def has_rtu_frame(received: bytes) -> bool:
     """Whether the bytes contain a complete RTU frame: a reply, or a read request of another client."""
-    # The shortest frame is an exception. It is one byte longer than `FramerRTU.MIN_SIZE`.
+    # The shortest frame is an exception reply of 5 bytes. `FramerRTU.MIN_SIZE` is 4.
     for start in range(len(received) - FramerRTU.MIN_SIZE):
         frame = received[start:]
         if frame[1] & ~EXCEPTION in _FUNCTIONS:
@@ -234,7 +237,7 @@ def has_rtu_frame(received: bytes) -> bool:
 
 
 def _is_valid(frame: bytes, size: int) -> bool:
-    """Whether the first `size` bytes are there and end with their checksum. False if `size` is 0 (unknown)."""
+    """Whether `frame` has `size` bytes that end with their checksum. False if `size` is 0 (unknown)."""
     return size <= len(frame) and crc16(frame[: size - 2]) == frame[size - 2 : size]
 
 
@@ -250,7 +253,7 @@ _CRC = tuple(FramerRTU.crc16_table)
 
 
 def _unhex(digits: bytes) -> bytes:
-    """Return the bytes of hexadecimal `digits`, or no bytes if they are not hexadecimal."""
+    """Return the bytes that `digits` stand for; no bytes if `digits` are not hexadecimal."""
     try:
         return unhexlify(digits)
     except ValueError:

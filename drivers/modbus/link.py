@@ -1,22 +1,23 @@
 """Modbus links: one connection and one lock for each host and port, or for each serial port. A link never writes.
 
-A `Link` connects on its first read and keeps its connection. Its guarantees:
+A `Link` connects at its first read and keeps its connection. Its guarantees:
 
 - It sends one request at a time and has one connection at a time. It closes the old connection before it opens a new
   one.
 - A reply is accepted only for its own request. After a time-out, a bad reply or a cancelled read, the connection is
-  closed before the next request (a serial port stays open). RTU and ASCII frames have no transaction number. So after
-  such a request, a late reply is expected until two timeouts after the request was sent. The next request to the same
-  unit waits until then.
-- The wait for a reply ends after the timeout, and at once if the connection is lost. The link is usable after a
-  cancelled read.
-- Some gateways give a wrong transaction number to the first reply of each connection. That reply is ignored like every
-  reply with a wrong number, and the request is sent once more on the same connection. The second attempt has a timeout
-  of its own.
-- Some gateways send each reply twice. The copy is ignored, also if it arrives after the next request. RTU and ASCII
-  frames have no transaction number. So if a reply on such a link is equal to an earlier reply, the request may be sent
-  once more. It may then take three timeouts. On a link without copies, usually only one request is sent again.
+  closed before the next request (a serial port stays open).
+- RTU and ASCII frames have no transaction number. So after such a failed request, the next request to the same unit
+  waits until no late reply can arrive any more: until two timeouts after the failed request was sent.
+- The wait for a reply ends after the timeout, and at once if the connection is lost.
 - If the device closed the connection between two requests, the link connects again once, without an error.
+
+Some devices and gateways need special treatment:
+
+- Some gateways give a wrong transaction number to the first reply of each connection. The link ignores that reply, and
+  sends the request once more on the same connection, with a new timeout.
+- Some gateways send each reply twice. The link ignores the copy, even if it arrives after the next request. In RTU and
+  ASCII, a reply that is equal to an earlier one may be such a copy. The link may then send the request once more, which
+  takes up to three timeouts. On a link without copies, this usually happens only once (`drivers.modbus.copies`).
 - Unit id 0 is a normal address, except on a serial line: there it is the broadcast address, and no unit responds.
 """
 
@@ -54,16 +55,16 @@ class Link:
         self._closed = False
         self._transaction = 0
         self._not_before = 0.0
-        """Loop time before which no request is sent, because of the connect delay."""
+        """Loop time at which the connect delay ends. No request is sent before."""
         self._last_end = -inf
-        """When the last request ended, in the loop's time, which may begin when the machine starts."""
+        """Loop time at which the last request ended. It does not begin with 0, because loop time can be near 0 then."""
         self.wrong_transactions = 0
         """How often the first reply of a connection had a wrong transaction number."""
         self._late_until: dict[int, float] = {}
-        """Unit id → loop time until which a late reply may arrive. Only for frames without a transaction number."""
+        """Unit id → loop time until which its late reply may arrive. Only for RTU and ASCII."""
 
     def unit(self, unit_id: int, *, timeout_s: float | None = None, request_gap_s: float | None = None) -> Reader:
-        """Return a reader of one unit. If timeout or gap is None, the value of the link is used."""
+        """Return a reader of one unit. None means the value of the link."""
         timeout_s = self.settings.timeout_s if timeout_s is None else timeout_s
         gap_s = self._gap_s if request_gap_s is None else max(request_gap_s, self._silence_s)
         return _Unit(self, unit_id, timeout_s, gap_s)
@@ -82,7 +83,7 @@ class Link:
         return self.unit(unit_id, timeout_s=timeout_s, request_gap_s=request_gap_s).read(table, address, count)
 
     async def identification(self, unit_id: int, timeout_s: float) -> tuple[str, ...]:
-        """Read the device identification: vendor, product, revision. Raises a DriverError; most devices refuse."""
+        """Read vendor, product and revision from the device. Raises a DriverError, because most devices refuse this."""
         return await self.ask(Identification(unit_id), timeout_s, self._gap_s)
 
     async def close(self) -> None:
@@ -112,14 +113,14 @@ class Link:
                 except DroppedError:
                     if not reused:
                         raise
-                    channel, reused = None, False  # many devices close an idle connection: connect again once
+                    channel, reused = None, False  # many devices close an idle connection
                 except WrongTransactionError:
                     if reused or again:
                         raise
                     again = True  # some gateways number the first reply of a connection wrongly
                     self.wrong_transactions += 1
                 except RepeatedReplyError:
-                    # This cannot happen twice: `Copies` has now forgotten the earlier replies.
+                    # This happens only once per request: `Copies` has now forgotten the earlier replies.
                     reused = True
                     self._late_until[request.unit_id] = loop.time() + timeout_s  # no copy can arrive after this time
                 finally:
@@ -128,7 +129,7 @@ class Link:
                         self._expect_late_reply(channel, request.unit_id, timeout_s)
 
     def _expect_late_reply(self, channel: Transport, unit_id: int, timeout_s: float) -> None:
-        """Make sure that the late reply to this request is not taken as the reply to a later request."""
+        """Make sure that a late reply to this request is not used as the reply to a later request."""
         if not self.settings.serial:
             channel.abort()
         if not channel.numbered:
@@ -138,8 +139,8 @@ class Link:
         until = max(self._not_before, self._last_end + gap_s, self._late_until.get(unit_id, 0.0))
         await asyncio.sleep(until - asyncio.get_running_loop().time())
         if unit_id in self._late_until:
-            # If the event loop was blocked, the late reply may have arrived and still be unread. The event loop reads
-            # it in this pass, and continues here in the next one.
+            # If the event loop was blocked, the late reply may have arrived but not be read yet. `sleep(0)` lets the
+            # event loop read it first.
             await asyncio.sleep(0)
             del self._late_until[unit_id]
         self._require_open()
@@ -173,7 +174,7 @@ class _Unit:
         self._timeout_s = timeout_s
         self._gap_s = gap_s
         self._requests: dict[tuple[Table, int, int], ReadRequest] = {}
-        """The requests so far. They are kept, because each poll sends the same few requests."""
+        """The requests so far, kept because each poll sends the same ones."""
 
     def read(self, table: Table, address: int, count: int) -> Coroutine[Any, Any, Sequence[int]]:
         """See `drivers.driver.Reader`. Raises ValueError for a read that is impossible in Modbus."""

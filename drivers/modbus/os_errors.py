@@ -34,7 +34,7 @@ def in_words(error: Exception) -> str:
         case ConnectionResetError():  # during a TLS handshake, asyncio raises it without errno
             return _REASONS[errno.ECONNRESET]
         case OSError(errno=None):
-            # The text of asyncio quotes the error of each address; the text of pyserial quotes the error of termios.
+            # asyncio's text quotes the error of each address. pyserial's text quotes the error of the serial port.
             text = str(error)
             quoted = (words for no, words in _REASONS.items() if f"[Errno {no}]" in text or f"({no}, '" in text)
             return next(quoted, text)

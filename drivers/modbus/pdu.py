@@ -1,9 +1,10 @@
 """Builds requests and checks their replies, with the protocol data units (PDU) of pymodbus.
 
-There are only requests to read and to identify the device, so that no caller can send a write. A reply is accepted only
-if its function code, byte count and length match the request. (pymodbus also accepts a reply with fewer registers than
-were requested.) Registers are unpacked here in one step, because pymodbus unpacks them one by one
-(docs/decisions/0001-pymodbus.md).
+There are only requests to read and to identify the device, so that no caller can send a write.
+
+A reply is accepted only if its function code, byte count and length match the request. pymodbus would also accept a
+reply with fewer registers than requested. Registers are unpacked here, all at once, because pymodbus unpacks them one
+by one (docs/decisions/0001-pymodbus.md).
 """
 
 from __future__ import annotations
@@ -23,11 +24,10 @@ from drivers.errors import BadReplyError, DriverError, exception_reply
 from drivers.model import Table
 from drivers.protocol import ADDRESSES, BITS, EXCEPTION, MAX_BITS, MAX_REGISTERS, MAX_UNIT_ID
 
-# pymodbus logs each frame that it cannot decode. The link reports such a frame to its caller, as an error.
+# pymodbus logs each frame that it cannot decode. The link already raises an error for such a frame.
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
 
 REPLIES = DecodePDU(is_server=False)
-"""Decodes replies."""
 
 _REQUESTS: dict[Table, type[ModbusPDU]] = {
     Table.COIL: ReadCoilsRequest,
@@ -40,7 +40,7 @@ _EXCEPTION_LENGTH = 2
 
 
 class ReadRequest:
-    """The request of one read. Raises ValueError for a read that is impossible in Modbus."""
+    """The request to read registers or bits. Raises ValueError for a read that is impossible in Modbus."""
 
     __slots__ = ("_size", "_words", "address", "count", "function", "pdu", "table", "transaction", "unit_id")
 
@@ -64,7 +64,7 @@ class ReadRequest:
         return f"unit {self.unit_id}, {self.table} {self.address}-{self.address + self.count - 1}"
 
     def decode(self, pdu: bytes) -> Sequence[int]:
-        """Return the registers (0..65535) or bits (0 or 1) of a reply. `pdu` is its function code and all its data.
+        """Return the registers (0..65535) or bits (0 or 1) of a reply. `pdu` is its function code and its data.
 
         Raises RefusedError or GatewayError for an exception reply, BadReplyError for any other wrong reply.
         """
@@ -80,7 +80,7 @@ class ReadRequest:
 
 
 class Identification:
-    """Request of the device identification: function 43, MEI type 14, basic objects."""
+    """The request for the device identification: function 43, MEI type 14, basic objects."""
 
     def __init__(self, unit_id: int, transaction: int = 0) -> None:
         self.pdu = _encoded(ReadDeviceInformationRequest())
@@ -98,8 +98,8 @@ class Identification:
         """
         if pdu[0] != self.function:
             raise _not_the_reply(self, pdu)
-        # pymodbus calculates the length of this reply only from an RTU frame. So `frame` is the reply as an RTU frame:
-        # unit id, PDU, and 0, 0 in place of the checksum.
+        # pymodbus can calculate the length of this reply only from an RTU frame. So `frame` has the form of an RTU
+        # frame: unit id, PDU, and two zeros in place of the checksum.
         frame = bytes((self.unit_id, *pdu, 0, 0))
         complete = len(frame) == ReadDeviceInformationResponse.calculateRtuFrameSize(frame)
         reply = REPLIES.decode(pdu) if complete else None
@@ -112,7 +112,7 @@ Answer_co = TypeVar("Answer_co", covariant=True)
 
 
 class RequestPdu(Protocol[Answer_co]):
-    """The interface of both kinds of requests: `ReadRequest` and `Identification`."""
+    """The interface of `ReadRequest` and `Identification`."""
 
     transaction: int
 
@@ -134,12 +134,12 @@ def _encoded(pdu: ModbusPDU) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _read(table: Table, address: int, count: int) -> bytes:
-    """Return function code and data of a request. Cached, because all devices of a family get the same few requests."""
+    """Return function code and data of a request. Cached, because all devices of a family get the same requests."""
     return _encoded(_REQUESTS[table](address=address, count=count))
 
 
 def _not_the_reply(request: RequestPdu[object], pdu: bytes) -> DriverError:
-    """Return the error for a `pdu` that has another function code than the request."""
+    """Return the error for a reply whose function code is not that of the request."""
     if pdu[0] == request.function | EXCEPTION and len(pdu) == _EXCEPTION_LENGTH:
         return exception_reply(pdu[1], str(request))
     return BadReplyError(f"{request}: the reply is for another function code")
@@ -148,7 +148,7 @@ def _not_the_reply(request: RequestPdu[object], pdu: bytes) -> DriverError:
 def _texts(reply: ReadDeviceInformationResponse) -> list[str]:
     """Return the texts of the objects in their order.
 
-    If the reply has several objects with the same id, pymodbus gives a list as the value of this id.
+    If several objects have the same id, pymodbus returns a list as the value of this id.
     """
     objects = [each for value in reply.information.values() for each in (value if isinstance(value, list) else [value])]
     return [each.decode("utf-8", "replace").strip("\0 ") for each in objects]
