@@ -71,9 +71,7 @@ class Driver(Protocol):
         ...
 
     @property
-    def defaults(self) -> LinkDefaults:
-        """The link settings that the device family needs."""
-        ...
+    def defaults(self) -> LinkDefaults: ...
 
     @property
     def resolutions(self) -> Mapping[tuple[NodeType | None, Quantity], Resolution]:

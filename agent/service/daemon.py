@@ -90,7 +90,7 @@ class Daemon:
             self._notify(await self._status())
 
     def _read(self, running: Site) -> tuple[Config, Site]:
-        """Read the configuration file and build its site. Raises ConfigError, also if a bug is the cause."""
+        """Read the configuration file and build its site. Raises ConfigError, also for a bug in a driver."""
         try:
             config = load_apart(self._path, self._environ)
             return config, build(config, str(self._path), running)

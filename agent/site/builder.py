@@ -73,7 +73,8 @@ def only(site: Site, node_ids: Sequence[str]) -> Site:
 def build(config: Config, origin: str, running: Site = NOTHING) -> Site:
     """Build the site of `config`. `origin` names the file in error texts. Raises ConfigError with all mistakes.
 
-    A link or device whose settings have not changed is taken from the `running` site and keeps its state.
+    A link with unchanged settings is taken from the `running` site, and so are the unchanged devices on this link. They
+    keep their state.
     """
     return _SiteBuilder(config, origin, running).build()
 

@@ -76,7 +76,7 @@ class History:
         """Add a sample. Call it every `SAMPLE_S` seconds."""
         self._advance(now)
         at = self._step % STEPS
-        # A group without a power also has a series. Its empty steps show the page that a sum of all groups would be
+        # A group without a power also has a series. Its empty steps show the page that the sum of several groups is
         # partial.
         self._powers = {group: self._powers.get(group) or _Power() for group in snapshot.flow}
         for group, fields in snapshot.flow.items():

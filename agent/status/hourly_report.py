@@ -32,7 +32,10 @@ class HourlyReport:
         self._outcomes = {name: self._outcomes[old] for name, old in before.items() if old in self._outcomes}
 
     def begin(self, now: float) -> bool:
-        """Return whether a report is due at monotonic second `now`. If it is, the caller must `write` it."""
+        """Return whether a report is due at monotonic second `now`. If so, the caller must `write` it.
+
+        The next hour begins with this call.
+        """
         due = now - self._last >= EVERY_S
         if due:
             self._last = now

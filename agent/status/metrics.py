@@ -43,7 +43,7 @@ _OF_ENDPOINT = {
 
 
 def exposition(snapshot: Snapshot) -> bytes:
-    """Return the text of a scrape."""
+    """Return the metrics of one scrape in the text format of Prometheus."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_SnapshotCollector(snapshot))
     return generate_latest(registry)

@@ -71,7 +71,7 @@ def clock_in_words(state: str, *, possible: bool, service: bool, wait_s: float) 
 def not_on_disk(queues: Mapping[str, bool], *, energies: bool) -> str | None:
     """Return which data are only in memory because the disk accepts no writes; None if all are on the disk.
 
-    `queues`: name of the endpoint → whether its new messages are only in memory. `energies`: whether the energies are.
+    `queues`: name of the endpoint → whether its new messages are only in memory. `energies`: the same for the energies.
     """
     names = [name for name, in_memory in queues.items() if in_memory]
     whose = "" if len(names) == len(queues) else f" to {' and '.join(names)}"

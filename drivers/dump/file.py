@@ -147,7 +147,7 @@ def _nested(items: Iterable[tuple[str, str]], indent: str = "  ") -> str:
 
 
 def _rows(words: Mapping[int, int]) -> Iterator[tuple[str, str]]:
-    """Yield rows of at most 16 consecutive words: the address of the first, and the words as JSON."""
+    """Yield rows of at most `_ROW` consecutive words: the address of the first word, and the words as JSON."""
     for _, run in groupby(enumerate(sorted(words)), key=lambda pair: pair[1] - pair[0]):
         addresses = [address for _, address in run]
         for start in range(0, len(addresses), _ROW):

@@ -90,7 +90,7 @@ def _common_models(holding: Mapping[int, int]) -> Iterator[int]:
 def _texts(table: Table, words: Mapping[int, int], kept: set[tuple[Table, int]]) -> Iterator[Span]:
     """Yield the runs of at least `_SHORTEST_REGISTERS` registers that are text.
 
-    A register is text if it has two of the characters `_LETTERS`, or one of them and a NUL.
+    A register is text if it has two of the characters `_LETTERS`, or one of them before a NUL.
     """
     places = [address for address in sorted(words) if (table, address) not in kept and _is_text(words[address])]
     for _, run in groupby(enumerate(places), key=lambda pair: pair[1] - pair[0]):

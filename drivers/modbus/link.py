@@ -57,7 +57,7 @@ class Link:
         self._not_before = 0.0
         """Loop time at which the connect delay ends. No request is sent before."""
         self._last_end = -inf
-        """Loop time at which the last request ended. It does not begin with 0, because loop time can be near 0 then."""
+        """Loop time at which the last request ended. The first value is -inf, because loop time may begin at 0."""
         self.wrong_transactions = 0
         """How often the first reply of a connection had a wrong transaction number."""
         self._late_until: dict[int, float] = {}
@@ -83,7 +83,7 @@ class Link:
         return self.unit(unit_id, timeout_s=timeout_s, request_gap_s=request_gap_s).read(table, address, count)
 
     async def identification(self, unit_id: int, timeout_s: float) -> tuple[str, ...]:
-        """Read vendor, product and revision from the device. Raises a DriverError, because most devices refuse this."""
+        """Read vendor, product and revision from the device. Most devices refuse this. Raises a DriverError."""
         return await self.ask(Identification(unit_id), timeout_s, self._gap_s)
 
     async def close(self) -> None:
