@@ -84,7 +84,7 @@ class _LinkPlan:
     """One link in the configuration, and its devices."""
 
     settings: LinkSettings
-    """Those of the first device. Only `timeout_s` and `connect_delay_s` are the longest of all devices."""
+    """Those of the first device, but `timeout_s` and `connect_delay_s` are the longest of all devices."""
     index: int
     """Index of the first `[[device]]` on the link, for error texts."""
     members: list[tuple[DeviceConfig, Driver, tuple[Node, ...]]]
@@ -152,8 +152,7 @@ class _SiteBuilder:
         name = " + ".join(node.node_id for node in nodes)
         unit_id = _first(device.unit_id, driver.defaults.unit_id, 1)
         settings = self._settings(device, driver)
-        # The origin has the content of the profile, because the file may have been edited. A Python driver
-        # has no profile.
+        # The origin has the content of the profile, because its file may have been edited. A Python driver has none.
         origin = (device.driver, getattr(driver, "profile", None), self._options(device), unit_id, settings)
         interval_s = self._interval_s(device)
         for same in known:

@@ -25,7 +25,7 @@ class NodeStatus:
     """Which value replaces a power that is not measured:
 
     - `nominal`: the nominal power while the device is on, otherwise 0 W.
-    - `asleep`: 0 W. The device is silent, and may be asleep or has `when_offline` "zero".
+    - `asleep`: 0 W. The device does not answer, and it may be asleep or has `when_offline` "zero".
     - None: the power is measured, or `fields` has no power.
     """
 
@@ -38,7 +38,7 @@ class DeviceStatus:
     driver: str
     address: str
     state: str
-    """`waiting` (not polled yet), `ok`, `partial` (values are missing), `asleep` (silent, counts 0 W) or `lost`."""
+    """`waiting` (not polled yet), `ok`, `partial` (values are missing), `asleep` (no answer; counts 0 W) or `lost`."""
     reason: str | None
     """If the last poll failed, its error. Otherwise what this poll could not read; None if it could read everything."""
     lost_s: float | None

@@ -77,13 +77,13 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     """Open the file on a disk that accepts no writes. The changes in the write-ahead log are read too."""
     log = _log_of(path)
     # To read a write-ahead log, SQLite needs a lock and an `-shm` file. A read-only disk allows neither. With
-    # `unix-none`, SQLite needs no lock, and in exclusive mode it needs no `-shm` file.
+    # `unix-none`, SQLite uses no locks, and in exclusive mode it needs no `-shm` file.
     how = "vfs=unix-none" if log.exists() and log.stat().st_size > 0 else "immutable=1"
     return _connect(f"{_uri(path)}?mode=ro&{how}", exclusive=True)
 
 
 def open_existing(path: Path) -> sqlite3.Connection:
-    """Open an existing file that another process may also use. Creates no file."""
+    """Open a file that another process may also use. Raises sqlite3.OperationalError if the file does not exist."""
     return _connect(f"{_uri(path)}?mode=rw")
 
 
