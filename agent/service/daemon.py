@@ -87,7 +87,7 @@ class Daemon:
             except ConfigError as error:
                 self._refuse(error.lines)
             self._notify("READY=1")
-            self._notify(await self._status())
+            self._notify_status(await self._status())
 
     def _read(self, running: Site) -> tuple[Config, Site]:
         """Read the configuration file and build its site. Raises ConfigError, also for a bug in a driver."""
@@ -117,9 +117,13 @@ class Daemon:
         while True:
             await asyncio.to_thread(check_locks)
             text = await self._status()
-            if text != self._last_sent.get("STATUS") and self._notify(text):
-                self._last_sent["STATUS"] = text
+            if text != self._last_sent.get("STATUS"):
+                self._notify_status(text)
             await self._clock.sleep(_STATUS_S)
+
+    def _notify_status(self, text: str) -> None:
+        if self._notify(text):
+            self._last_sent["STATUS"] = text
 
     async def _send_watchdog(self) -> None:
         """Send WATCHDOG=1 every third of the systemd watchdog's limit, unless a task is overdue."""

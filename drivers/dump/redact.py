@@ -55,11 +55,12 @@ def redact(tables: Mapping[Table, dict[int, int]], keep: Iterable[Span] = ()) ->
     """
     kept = {(span.table, address) for span in keep for address in range(span.address, span.end)}
     holding = tables.get(Table.HOLDING, {})
-    serials = [span for span in NUMBERS if not any((span.table, at) in kept for at in range(span.address, span.end))]
+    serials = []
     for address in _common_models(holding):
         first = address + HEADER
         kept |= {(Table.HOLDING, place) for place in range(address, first + _SUNSPEC_KEPT)}
         serials.append(Span(Table.HOLDING, first + _SUNSPEC_KEPT, _SUNSPEC_SERIAL))
+    serials += [span for span in NUMBERS if not any((span.table, at) in kept for at in range(span.address, span.end))]
     texts = [span for table in (Table.HOLDING, Table.INPUT) for span in _texts(table, tables.get(table, {}), kept)]
     return [span for span in sorted({*serials, *texts}) if _blank(tables.get(span.table, {}), span)]
 

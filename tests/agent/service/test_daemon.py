@@ -267,6 +267,30 @@ async def test_a_bad_file_leaves_the_old_configuration_running_and_says_why(tmp_
     assert times == list(range(times[0], times[0] + len(times)))
 
 
+async def test_the_status_line_of_a_reload_is_replaced_when_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a device that does not answer during the reload and answers again before the next look at the status."""
+    texts = ["STATUS=3 of 3"]
+
+    async def status(_: Daemon) -> str:
+        return texts.pop() if len(texts) > 1 else texts[0]
+
+    async def apply(*_: object) -> None:
+        texts.append("STATUS=2 of 3")
+
+    async with FaultServer({(1, Table.INPUT): sdm630(1.0, 2.0, 3.0)}) as meter:
+        config = configuration(tmp_path, "http://127.0.0.1:9/", device("meter-1", "grid", meter))
+        monkeypatch.setattr(Daemon, "_status", status)
+        monkeypatch.setattr(Daemon, "_apply", apply)
+        with Manager(tmp_path) as manager:
+            async with inside(config, manager):
+                await manager.wait_for("STATUS=3 of 3".__eq__)
+                hang_up()
+                await manager.wait_for("STATUS=2 of 3".__eq__)
+                await manager.wait_for("STATUS=3 of 3".__eq__)
+
+
 async def test_new_bounds_of_the_queue_keep_what_waits(tmp_path: Path) -> None:
     with Endpoint() as endpoint, Manager(tmp_path) as manager:
         async with FaultServer({(1, Table.INPUT): sdm630(1.0, 2.0, 3.0)}) as meter:

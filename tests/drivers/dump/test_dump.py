@@ -142,6 +142,15 @@ def test_what_a_driver_reads_is_no_serial_number() -> None:
     assert tables == {Table.HOLDING: {1014: 0x4248, 1015: 0x0001}}
 
 
+@pytest.mark.parametrize("base", [0, 40000, 50000])
+def test_the_manufacturer_of_a_sunspec_chain_is_kept_wherever_the_chain_begins(base: int) -> None:
+    common = [1, 66, *text_words("Schneider Electric".ljust(32, "\0")), *[0] * 32, *text_words("S4".ljust(32, "\0")), 0]
+    chain = registers_from(base, [*text_words("SunS"), *common, 0, 0xFFFF, 0])
+    tables = {Table.HOLDING: dict(chain)}
+    assert redact(tables) == [Span(Table.HOLDING, base + 52, 16)]
+    assert tables[Table.HOLDING] == chain | {base + 52: BLANK}
+
+
 WORDS = st.dictionaries(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF), min_size=1, max_size=30)
 
 
