@@ -18,7 +18,9 @@ class Reader(Protocol):
     """One unit id on one link. There is only `read`, so that no driver can write."""
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
-        """Read `count` registers (0..65535) or bits (0 or 1) from a zero-based protocol address.
+        """Return the values of `count` registers (each 0..65535) or bits (each 0 or 1).
+
+        `address` is the zero-based protocol address of the first one.
 
         Raises a DriverError. `drivers.errors` says what the caller must do for each type.
         """

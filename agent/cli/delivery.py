@@ -146,7 +146,10 @@ def _queue(context: typer.Context, config: Path | None, endpoint: str | None) ->
 
 
 def _json(found: list[tuple[Queue, Contents]], *, one: bool) -> str:
-    """Return one JSON object for one queue, and a list for several."""
+    """Return the JSON of these queues: if `one`, the object of the only queue; otherwise a list.
+
+    The list can also have one entry, if the files of the other queues do not exist.
+    """
     from agent.commissioning.outbox_admin import as_json
 
     if one:

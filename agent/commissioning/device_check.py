@@ -1,4 +1,4 @@
-"""Polls the devices of one link once for `check --online`, and collects hints about their readings."""
+"""Polls the devices of one link for `check --online`, and collects hints about their readings."""
 
 from __future__ import annotations
 

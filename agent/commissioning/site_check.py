@@ -1,4 +1,7 @@
-"""`check --online`: polls every device once and connects to the endpoints. `site_check_view` prints the results."""
+"""`check --online`: polls every device, a second time if the first poll fails, and connects to the endpoints.
+
+`site_check_view` prints the results.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ class SiteResult:
     slow: tuple[str, ...] = ()
     """One sentence for each link that is too slow for its poll intervals or for the deadline of a push."""
     powers: dict[NodeType, float] = field(default_factory=dict)
-    """The power of each type in W, with the sign of the contract. Relays are omitted, because they measure no power."""
+    """The power of each type in W, with the sign of the contract. See `_powers` for the nodes that are omitted."""
     without_power: tuple[str, ...] = ()
     """The nodes whose power is unknown."""
 
@@ -89,8 +92,8 @@ def _clock(now: float) -> str:
 def _powers(devices: list[DeviceResult]) -> tuple[dict[NodeType, float], tuple[str, ...]]:
     """Return the power of each type in W, and the nodes whose power is unknown.
 
-    Relays are omitted, because they measure no power. So are nodes that are not in the total. A node without a power
-    counts 0 W. If its `when_offline` is `missing`, its power is unknown instead.
+    Relays are omitted, because they measure no power. So are nodes that are not in the total. A node that
+    reports no power counts 0 W if it may be silent (`when_offline` is not `missing`). Otherwise its power is unknown.
     """
     found = {
         node.node_id: reading.value

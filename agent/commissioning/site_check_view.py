@@ -40,8 +40,8 @@ def show(result: SiteResult) -> None:
 def show_balance(result: SiteResult) -> None:
     """Print the power of each type, and the power that remains for the rest of the house.
 
-    If the power of some nodes is unknown, their names are printed instead of the rest. Without the power of the grid,
-    the rest is not printed.
+    If the power of some nodes is unknown, a row with their names replaces the row `rest of the house`. Without the
+    power of the grid, the row `rest of the house` is omitted.
     """
     rows = [
         (type_.value.replace("_", " "), f"{abs(power):,.0f} W", direction(type_, power))

@@ -26,8 +26,8 @@ DEFAULT_NAME = "default"
 DEFAULT_LISTEN = "127.0.0.1:9464"
 """Address and port of the status listener."""
 STALE_INTERVALS = 3.0
-"""A reading is stale after this number of poll intervals, if the device has its own `poll_interval_s`. The default of
-`poll.stale_after_s` is this many times `poll.interval_s`."""
+"""The default of `poll.stale_after_s` is this many times `poll.interval_s`. If a device has its own
+`poll_interval_s`, its readings are stale after this many of those intervals."""
 ENERGIES = "energy.sqlite3"
 """The name of the file of the energies, which is beside `outbox.path`."""
 OWNER_SUFFIX = ".endpoint"

@@ -27,7 +27,10 @@ class EndpointMemory:
         clock: Clock,
         due_time: Callable[[], float],
     ) -> None:
-        """`agent` is the name and version of the agent. `due_time` returns the present Unix second."""
+        """`agent` is the name and version of the agent.
+
+        `due_time` returns the present Unix second. Steps of the wall clock after the start do not change it.
+        """
         self._key = fingerprint(config, agent)
         self._queue = queue
         self._breaker = breaker

@@ -1,6 +1,7 @@
 """Finds out whether the endpoint accepts live messages as fast as the site makes them. Pure.
 
-A message is late if a newer tick replaces it before its first attempt. If messages are late, the endpoint is too slow.
+A message is late if a newer tick replaces it before its first attempt. If messages are late and the endpoint
+accepts others, it is too slow. If it accepts none, it may be down.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class LiveRate:
     def superseded(self, made: int, tried: int) -> bool:
         """Note a replaced tick with `made` messages, of which `tried` had an attempt.
 
-        Return whether the endpoint is fast enough.
+        Return whether the endpoint is fast enough again (`TICKS`).
         """
         self._ticks.append((made, tried))
         if tried < made:

@@ -43,7 +43,7 @@ class LiveWorker:
         self._stopping = False
         self._on_superseded = on_superseded
         self._first = 0
-        """Index of the message that is sent first in the next tick."""
+        """Index of the message that is sent first in the present tick, in the order of its records."""
         self._late = False
         """Whether `on_superseded` is called for the present tick even if all its messages had an attempt."""
 

@@ -80,7 +80,10 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Misconfigured:
-    """The endpoint accepts nothing until an operator corrects the URL, the token or the schema."""
+    """The endpoint accepts nothing until somebody corrects the URL, the token, or the schema that the endpoint expects.
+
+    `OutcomeHandler` concludes that the schema is wrong if the endpoint refuses several different messages.
+    """
 
     label: ClassVar[str] = "misconfigured"
 

@@ -62,6 +62,6 @@ def day_of(at: float, zone: tzinfo | None) -> tuple[str, float, float]:
     local = datetime.fromtimestamp(floor(at), zone)  # without floor, fromtimestamp could round up to midnight
     start = datetime(local.year, local.month, local.day, tzinfo=zone)
     end = start + timedelta(days=1)  # in local time
-    if at >= end.timestamp():  # the clock was set back over midnight: the next date has already begun
+    if at >= end.timestamp():  # summer time ended just after midnight: local time repeats the end of the day before
         start, end = end, end + timedelta(days=1)
     return start.date().isoformat(), start.timestamp(), end.timestamp()

@@ -1,10 +1,11 @@
 """Makes the text of a peer safe for logs and status: printable, short, and without secrets. Pure.
 
 A peer may quote what the agent sent: the token, the query of the URL, the password of a proxy. The quote may be
-escaped, in base64, in hex digits or in pieces. So the text and the secrets are converted to the same form: escapes are
-resolved, letters become lower-case, and only letters and digits are kept. If the text then has `RUN` characters of a
-secret in a row, or a whole secret that is shorter, no part of the text is shown. The text is also searched for the
-base64 and the hex digits of each secret.
+escaped, in base64, in hex digits or in pieces. So text and secrets are converted to the same form: escapes are
+resolved, and letters become lower-case. They are compared in two forms: one with letters and digits only, and one that
+keeps all characters except white space, backslashes and NUL. No part of the text is shown if it has `RUN` letters and
+digits of a secret in a row, or a whole secret. The text is also searched for the base64 and the hex digits of each
+secret.
 
 A fragment is a piece of text that reveals a secret, such as `RUN` of its characters.
 """
@@ -66,7 +67,7 @@ class Secrets:
             del self._fragments[next(iter(self._fragments))]
 
     def keep_query(self, url: str) -> None:
-        """Keep the values in the query of a URL, except values of fewer than `RUN` characters.
+        """Add the values in the query of a URL to the secrets, except values of fewer than `RUN` characters.
 
         Such short values are options, such as json. A part without `=` is a value.
         """
@@ -91,7 +92,7 @@ class Secrets:
 def _fragments(secret: str | bytes) -> Iterator[str]:
     """Yield the fragments: all runs of the secret, of its base64 and of its hex digits, and the whole secret.
 
-    The whole secret is needed if it has few letters and digits.
+    The whole secret is needed for a secret with few letters and digits, because it has no run.
     """
     data = secret.encode() if isinstance(secret, str) else secret
     for each in _resolved(data.decode("utf-8", "replace")):

@@ -126,7 +126,7 @@ class Daemon:
             self._last_sent["STATUS"] = text
 
     async def _send_watchdog(self) -> None:
-        """Send WATCHDOG=1 every third of the systemd watchdog's limit, unless a task is overdue."""
+        """Send WATCHDOG=1 three times within the limit of systemd's watchdog, unless a task is overdue."""
         limit_s = watchdog_s(self._environ, os.getpid())
         while limit_s is not None:
             stuck = ", ".join(self.app.overdue())

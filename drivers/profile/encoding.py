@@ -34,7 +34,8 @@ def require_in_table(table: TomlTable, address: int, encoding: Encoding) -> None
 
 
 def encoding(table: TomlTable, where: Table, order: WordOrder, quantity: Quantity | None) -> Encoding:
-    """Return the encoding of a value. `quantity` is None for values that are not sent, such as those of marks.
+    """Return the encoding of a value. `quantity` decides which types and keys are allowed. It is None for the
+    registers of marks, repetitions and serial numbers, for which all types are allowed.
 
     `where` is the table of the registers, `order` the word order of the profile. Raises ProfileError.
     """
@@ -65,7 +66,7 @@ def encoding(table: TomlTable, where: Table, order: WordOrder, quantity: Quantit
 
 
 def _length(table: TomlTable, type_: str) -> int:
-    """Return `length`, which is required for the types "bits" and "string". For others, the default is 1."""
+    """Return `length`, which is required for the types "bits" and "string". Other types must not have it; return 1."""
     least, most = (2, MOST_BITS) if type_ == "bits" else (1, MAX_REGISTERS)
     length: int = table.whole("length", least, most, ... if type_ in ("bits", "string") else 1)
     return length
@@ -151,7 +152,10 @@ def _consistent(table: TomlTable, encoding: Encoding) -> None:
 
 
 def _fits(table: TomlTable, encoding: Encoding, quantity: Quantity) -> None:
-    """Raise ProfileError if the encoding does not fit the quantity: a number, true or false, or a mode."""
+    """Raise ProfileError if the encoding does not give what the quantity needs.
+
+    That is true or false for `on`, a mode for `operation_mode`, and a number for the others.
+    """
     if encoding.type == "string":
         raise table.wrong("type", "string is only for [identify], [mark.NAME] and [serial]", encoding.type)
     is_state = quantity.nature is Nature.STATE

@@ -163,9 +163,9 @@ def points_from(table: TomlTable, vocabulary: Vocabulary) -> tuple[Point, ...]:
 
 
 def _repeated(table: TomlTable, point: Point) -> Iterator[Point]:
-    """Yield the point of each repeated block, or the point itself without `repeat`. Raises ProfileError.
+    """Yield one point for each repeated block. If the point has no `repeat`, yield only the point, unchanged.
 
-    The points are optional: the sum omits a block that the device does not have.
+    The points of blocks are optional: the sum omits a block that the device does not have. Raises ProfileError.
     """
     repeat = point.repeat
     if repeat is None:

@@ -1,7 +1,8 @@
 """Plans the requests for the points of a device: the fewest requests, then the fewest registers. Pure.
 
 A request may include at most `max_gap` unused registers between two spans. It must not include an address that the
-device refuses. It must not include registers on both sides of a barrier or a cut. A span is never split.
+device refuses. It must not include registers on both sides of a barrier or a cut. A span is never split:
+barriers, cuts and refused addresses inside a span have no effect.
 """
 
 from __future__ import annotations
@@ -118,7 +119,8 @@ def together(spans: Sequence[Span], limits: Limits) -> list[Span]:
 def outermost(spans: Iterable[Span]) -> list[Span]:
     """Sort by table and address, and remove each span that lies inside another. In the result, the ends also increase.
 
-    If a removed span has a barrier and the same address as the other span, the other span gets the barrier.
+    If a removed span has a barrier and the same address as the other span, the other span gets the barrier. Another
+    barrier of a removed span has no effect.
     """
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.table, span.address, -span.end)):

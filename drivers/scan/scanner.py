@@ -71,7 +71,10 @@ class ScanSettings:
     connect_timeout_s: float = 1.5
     timeout_s: float = 1.0
     gateway_timeout_s: float = 4.0
-    """Timeout on a TCP port until the first unit does not respond. A gateway may need this time to report that."""
+    """Timeout on a TCP port until a request gets no reply; then a learned timeout is used.
+
+    A gateway may need this long to report that a unit does not respond.
+    """
     serial_timeout_s: float = 0.3
     request_gap_s: float = 0.02
     hosts_at_once: int = 64
@@ -282,7 +285,10 @@ async def _labels(link: Link, unit_id: int, timeout_s: float) -> tuple[str, ...]
 
 
 def _remove_names(place: SearchLocation) -> None:
-    """Remove the unit ids at which another device has only its name (`Match.named_by`), and add a note."""
+    """Remove the unit ids that only repeat the name of another unit, and add a note.
+
+    Some devices have the registers of their name at a second unit id (`Match.named_by`).
+    """
     best = [(unit, unit.identity.matches[0]) for unit in place.units if unit.identity and unit.identity.matches]
     names = {unit_id: named.unit_id for named, match in best for unit_id in match.named_by}
     for unit in list(place.units):

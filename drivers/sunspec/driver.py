@@ -1,7 +1,7 @@
 """Reads any SunSpec device: discovers its models, then polls the models that are used.
 
 Between polls, the driver remembers facts about the device, but no readings. The facts are the models, the texts of the
-common model, the rated power and the refusals.
+common model, the rated power, the refusals, and whether the battery was ever seen to charge or discharge.
 
 - Each poll also reads the headers of the models that are used. If a header differs, the device has changed. It has also
   changed if it replies with exception 2 or 3 to a request that it accepted before. The poll then discovers the chain
