@@ -24,7 +24,7 @@ class NodeSummary(NamedTuple):
     oldest: float
     """Values from before this monotonic second are stale."""
     statistic: Statistic
-    """Whether the last value or the mean is sent."""
+    """Whether `chosen` returns the last value or the mean. In `values`, only the active power depends on it."""
     interval: int
     """The number of the push interval, as in the cell `INTERVAL` of `agent.aggregation.cells`."""
     cells_of: dict[ValueKey, int]
@@ -52,13 +52,13 @@ class NodeSummary(NamedTuple):
     def silent(self) -> bool:
         """Whether the node is offline, or its device answers without a power.
 
-        The second case means that the last complete scan without a power is not stale, and no later scan had a power.
+        In the second case, the last complete scan without a power is not stale, and the node has no usable power now.
         """
         return self.offline or (self.powerless >= self.oldest and self.number(Quantity.ACTIVE_POWER) is None)
 
     @property
     def sleeps(self) -> bool:
-        """Whether the node is silent and counts 0 W: it may be asleep, or `when_offline` is "zero"."""
+        """Whether the node is silent and counts 0 W: it is asleep, or `when_offline` is "zero"."""
         return self.node.when_offline != "missing" and self.silent and may_sleep(self.node, self.night, self.at)
 
     @property
@@ -80,14 +80,17 @@ class NodeSummary(NamedTuple):
         return self.cells[cell] if cell is not None and self.cells[cell + AT] >= self.oldest else None
 
     def chosen(self, quantity: Quantity) -> float | None:
-        """Return the value that `statistic` chooses; None in the same cases as `number`."""
+        """Return the last value or the mean of a state or of the active power, as `statistic` says.
+
+        None in the same cases as `number`.
+        """
         cell = self.totals.get(quantity)
         if cell is None or self.cells[cell + AT] < self.oldest:
             return None
         return self.cells[cell] if self.statistic == "last" else self._chosen(quantity, cell)
 
     def _chosen(self, quantity: Quantity, cell: int) -> float:
-        """Return the value that `statistic` chooses. A mean is rounded to the step of the register."""
+        """Return the value that `statistic` chooses. A mean is rounded to the step of the register, if it is known."""
         if self.statistic == "last":
             return self.cells[cell]
         number, resolution = mean(self.cells, cell, self.interval), self.node.resolutions.get(quantity)

@@ -41,15 +41,15 @@ _TINY = 1e-6
 """A number closer to 0 than this is impossible, except 0 itself. A wrong word order gives such numbers."""
 
 _STANDBY_W = 100.0
-"""The sign of a power that is smaller than this is not checked: the device may be idle and consume a little."""
+"""The sign of a power with a smaller absolute value is not checked: the device may be idle and consume a little."""
 _ENOUGH_VA = 500.0
 """If power and voltage times current are both smaller than this, they are not compared."""
 _LEAST_RATIO_UP, _LEAST_RATIO_DOWN, _MOST_RATIO = 2, 5, 1000
 """The factors between power and voltage times current that a CT ratio can explain.
 
 - `_LEAST_RATIO_UP` to `_MOST_RATIO` if the power is larger than voltage times current.
-- `_LEAST_RATIO_DOWN` to `_MOST_RATIO` if the power is smaller. A smaller factor can be the power factor, if the device
-  does not report it.
+- `_LEAST_RATIO_DOWN` to `_MOST_RATIO` if the power is smaller. A power factor that the device does not report can
+  cause a smaller factor.
 """
 
 
@@ -75,7 +75,7 @@ def hints(node: Node, readings: Iterable[Reading]) -> Iterator[str]:
             values[reading.quantity, reading.phase] = reading.value
     yield from _sign(node, values)
     yield from _reversed(values)
-    if node.kind is not Kind.HYBRID or node.type is NodeType.GRID:  # other powers of a hybrid are DC powers
+    if node.kind is not Kind.HYBRID or node.type is NodeType.GRID:  # the other nodes of a hybrid have DC powers
         yield from _ratio(values)
 
 
@@ -96,7 +96,7 @@ def word_order_hint(before: Sequence[Reading], after: Sequence[Reading], order: 
 
     - `before` has an impossible value.
     - All values of `after` are possible.
-    - A value of `after` is not 0.
+    - At least one value of `after` is not 0.
     """
     wrong = [reading for reading in before if not possible(reading)]
     if not wrong or not all(map(possible, after)) or not any(reading.value for reading in after):
@@ -126,7 +126,7 @@ def _reversed(values: Values) -> Iterator[str]:
 
     - The current of the phase is negative, and its power is positive.
     - Power and power factor have the same sign on some phases and opposite signs on others. The hint names the smaller
-      group of phases.
+      group of phases. If both groups have the same size, the hint names the phases with opposite signs.
     """
     opposed = []
     along: list[Phase] = []
@@ -140,7 +140,7 @@ def _reversed(values: Values) -> Iterator[str]:
             opposed.append(phase)
         if (factor := values.get((Quantity.POWER_FACTOR, phase), 0.0)) != 0:
             (along if factor * power > 0 else against).append(phase)
-    # Devices use one of two sign conventions for the power factor, but the same one for all phases.
+    # A device uses one of two sign conventions for the power factor, the same one for all phases.
     if along and against:
         opposed += against if len(against) <= len(along) else along
     if opposed:
@@ -152,7 +152,7 @@ def _reversed(values: Values) -> Iterator[str]:
 
 
 def _ratio(values: Values) -> Iterator[str]:
-    """Compare the power with voltage times current. Yield a hint if one is about an integer multiple of the other.
+    """Compare the power with voltage times current. Yield a hint if a CT ratio can explain the factor between them.
 
     The CT ratio is then probably missing in one of them, or applied twice.
     """

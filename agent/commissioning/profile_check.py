@@ -14,7 +14,7 @@ from drivers.errors import DriverError
 from drivers.model import Kind, NodeType, Quality, Quantity, Reading
 from drivers.profile import Point, Profile, RegisterDriver
 
-# Kind of a device → the quantities that the fields of its node need. A hybrid needs those of each node type.
+# Kind of a device → the quantities that its profile should have. A hybrid has an entry for each type of its nodes.
 _WANTED: Mapping[Kind | NodeType, tuple[Quantity, ...]] = {
     Kind.METER: (Quantity.ACTIVE_POWER, Quantity.IMPORTED_ENERGY),
     Kind.INVERTER: (Quantity.ACTIVE_POWER, Quantity.PRODUCED_ENERGY),
@@ -37,7 +37,10 @@ def summary(profile: Profile) -> str:
 
 
 def advice(profile: Profile) -> Iterator[str]:
-    """Yield a line for each quantity of `_WANTED` that the profile lacks, and a line if it has no [identify]."""
+    """Yield a line for each quantity of `_WANTED` that the profile lacks, and a line if it has no [identify].
+
+    A substitute (`_gives`) is enough. A profile that names a Python driver gets no line.
+    """
     for kind_or_node in () if profile.driver else sorted(profile.nodes) or (profile.kind,):
         points = [point for point in profile.points if point.node in (None, kind_or_node)]
         for quantity in _WANTED.get(kind_or_node, ()):

@@ -80,7 +80,7 @@ class PushTable(BaseTable):
         interval_s: int
 
     def chooses(self, node_id: str) -> bool:
-        """Whether the messages of this endpoint contain the node."""
+        """Whether `nodes` and `exclude_nodes` choose the node for the messages of this endpoint."""
         chosen = any(self.matches(node_id, each) for each in self.nodes)
         return chosen and not any(self.matches(node_id, each) for each in self.exclude_nodes)
 

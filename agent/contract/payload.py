@@ -13,8 +13,9 @@ from agent.domain.node import SIGNED
 from agent.energy.days import Basis
 from drivers.model import NodeType, Quantity
 
-# Quantities with the same name as a field of the contract. Messages have the field, not the quantity: the field is
-# calculated by the rules of the contract, so it may differ from the register.
+# Quantities with the same name as a field of the contract, except the active power, which is one for every type.
+# Messages have the field, not the quantity: the field is calculated by the rules of the contract, so it may differ from
+# the register.
 _FIELDS = {
     NodeType.GRID: frozenset({Quantity.TODAY_IMPORTED_ENERGY, Quantity.TODAY_EXPORTED_ENERGY}),
     NodeType.STORAGE: frozenset({Quantity.ENERGY_STORED, Quantity.ENERGY_CAPACITY}),
@@ -100,9 +101,10 @@ def _node(result: NodeResult, options: PayloadOptions) -> dict[str, Any]:
 
 
 def _all(result: NodeResult) -> dict[str, Any]:
-    """Return the node's quantities that have a fresh value, by their names in the payload.
+    """Return the node's quantities that have a value that is not stale, by their names in the payload.
 
-    Fields of the contract are omitted. [push.sign] applies to active and reactive power.
+    The active power and the quantities of `_FIELDS` are omitted, but not the values of their phases. [push.sign]
+    applies to active and reactive power.
     """
     fields = _FIELDS.get(result.summary.node.type, frozenset())
     return {

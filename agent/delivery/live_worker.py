@@ -32,7 +32,7 @@ class LiveWorker:
         """`on_superseded(made, tried)` gets the number of messages of a replaced tick, and how many had an attempt.
 
         It is called for each replaced tick in which one or more messages had no attempt. After a call that returned
-        True, it is also called for the next tick.
+        True, it is also called for the next tick with messages, even if all of them had an attempt.
         """
         self._queue = queue
         self._retry = retry

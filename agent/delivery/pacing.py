@@ -55,7 +55,7 @@ class SendSlot:
         self._pace = pace
 
     def begin(self, at: float, waiting: int) -> None:
-        """Set the time of the first message. The worker starts, or the endpoint recovers, at monotonic second `at`."""
+        """Set the time of the first message after a start or a recovery; not before monotonic second `at`."""
         self.at = at + self._pace.start_s(waiting, self.per_tick)
 
     def hold(self, until: float, waiting: int) -> None:

@@ -4,16 +4,16 @@ A message passes several objects, each with one task: `DeliveryQueue` stores the
 `RetryLink` repeats it if it is live, `Attempts` makes one attempt, `Endpoint` posts it. `OutcomeHandler` handles the
 outcome. `Undated` stores a message without a date, and sets the date later.
 
-The live worker sends the messages of the newest tick until they are delivered, with random delays between the attempts
-of a message. If a newer tick replaces these messages, they become backlog. The backlog worker sends the oldest message
-first, at its own pace. While the endpoint is not well, the backlog waits until the retries of all live messages have
-ended. After a start, the backlog waits for the first attempt of a live message, but not longer than `_LIVE_WITHIN_S`.
-There are enough connections for both workers, so no worker waits for a connection. Both workers use the same circuit
-breaker and `DeliveryStats`.
+The live worker sends each message of the newest tick until it is delivered or parked, with random delays between the
+attempts. When a newer tick replaces the tick, its other messages become backlog. The backlog worker sends the oldest
+message first, at its own pace. While the endpoint is not well, the backlog waits until the retries of all live messages
+have ended. After a start, the backlog waits for the first attempt of a live message, but at most for two push intervals
+or `_LIVE_WITHIN_S`, whichever is shorter. There are enough connections for both workers, so no worker waits for a
+connection. Both workers use the same circuit breaker and `DeliveryStats`.
 
 Only refusals of live messages can show that the schema is wrong, because an old message may be refused for its age.
 The number of refusals and the time of the next attempt of each message are in the queue, so they survive a restart.
-`EndpointMemory` restores what was learned of the endpoint.
+After a restart, `EndpointMemory` restores what was learned of the endpoint.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from agent.runtime import Clock, ClockTrust, Watchdog, steady
 if TYPE_CHECKING:
     from agent.config import PushConfig
 
-# After a start, the backlog waits at most this many seconds for the first attempt of a live message.
+# After a start, the backlog waits at most this many seconds for the first attempt of a live message. With a short push
+# interval, it waits less.
 _LIVE_WITHIN_S = 300.0
 
 
@@ -150,10 +151,10 @@ class Sender:
         return min(self._breaker.next_at(), max(self._breaker.live_at(), self._clock.monotonic() + self._interval_s))
 
     async def submit(self, bodies: Sequence[bytes], at: float | None = None) -> None:
-        """Store messages durably. The live worker then sends them before all other messages.
+        """Store messages durably, as those of the newest tick. The live worker sends them.
 
-        `at` is the monotonic second of the `time` in the messages, by default now. It is used only while the wall clock
-        is not trusted: then the messages are sent when the clock is trusted.
+        While the wall clock is not trusted, the messages wait in the queue. Only in this case, `at` is used. It is the
+        monotonic second of the `time` in the messages, by default now.
         """
         records: Sequence[Record] = ()
         if self.trust.is_trusted():

@@ -12,8 +12,8 @@ all of these conditions hold. Otherwise it is missing.
 
 An answer without a power counts as no answer, because data loggers answer for an inverter that is switched off.
 
-Times are monotonic. After a restart, the wall clock shows how much time has passed. While the wall clock is not set
-yet, or is earlier than the last answer before the restart, the time without an answer begins at the restart.
+Times are monotonic. After a restart of the agent, the wall clock shows how much time has passed. If the wall clock is
+not set yet, or is earlier than the last answer before the restart, all times of the night are the time of the restart.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ LONGEST_S = 20 * 3600.0
 """Seconds of the longest night at 60 degrees north, with late waking."""
 
 _DAY_S = 24 * 3600.0
-# A gap of this many seconds or more between two answers is a night or a power cut. A restart takes less time, and every
-# summer night takes more.
+# A gap of this many seconds or more between two answers is a night or a power cut. A restart of the inverter or of the
+# agent takes less time, and every summer night takes more.
 _OFF_S = 2 * 3600.0
 # An inverter that is awake for this many seconds has begun its day. At dawn some inverters start and stop repeatedly.
 _UP_S = 3600.0
@@ -51,13 +51,16 @@ class Night(NamedTuple):
     at: float
     """The time of that power."""
     up: float
-    """When the inverter first answered after the last gap of at least `_OFF_S`."""
+    """Time of the first answer after the last gap of at least `_OFF_S`; without such a gap, of the first answer."""
     woke: float
     """`up` of the last day on which the inverter was awake for `_UP_S`; before such a day, time of the first answer."""
 
 
 def after_reading(night: Night | None, power_W: float, at: float) -> Night:
-    """Return `night` after one more reading of the power, at monotonic second `at`. If `night` is newer, return it."""
+    """Return `night` after one more reading of the power. A reading that is not newer than `night` changes nothing.
+
+    `at` is the monotonic second of the reading.
+    """
     if night is None:
         return Night(power_W, at, at, at)
     if at <= night.at:

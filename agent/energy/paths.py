@@ -39,8 +39,8 @@ def first_candidate(reading: Observation, observed_s: float, cost: float) -> Can
 
     `cost` is the seconds of all earlier readings, because the path skips them; 0 for the first reading of a counter.
 
-    The energy of the day counts from this reading. If a daily register is read at least `DAILY_S` after midnight and
-    has a possible value, the energy counts from midnight.
+    If a daily register is read at least `DAILY_S` after local midnight and has a possible value, the energy of the day
+    is this value. Otherwise, the energy counts from this reading.
     """
     value, at, register = reading.value, reading.at, reading.register
     date, start, end = day_of(at, reading.zone)
@@ -115,7 +115,7 @@ def _days(
     if kind is TransitionKind.ROLLED_OVER and not seen:
         flag = Basis.ESTIMATED  # the counter may also be that of a new meter that begins near zero
     if kind in (TransitionKind.RESET, TransitionKind.REPLACED) and day.believed:
-        # The device's day begins only now, so the value that was read before was the energy of the previous day.
+        # The device's day begins only now, so the value that was read before was the energy of its previous day.
         day = day._replace(base=day.base + day.believed, basis=Basis.PARTIAL, believed=0.0)
     if reading.at >= day.end:
         if kind is TransitionKind.NEW_DAY:
@@ -143,10 +143,10 @@ def _unsure(before: Candidate, reading: Observation) -> float:
 def _of_register(
     before: Candidate, transition: Transition, reading: Observation, new_day: float, last: Day, *, seen: bool
 ) -> tuple[Day, Day | None]:
-    """Begin a local day together with the device's day. The value of the register is the energy of the new local day.
+    """Begin a local day together with the device's day. The value of the register gives the energy of the local day.
 
-    If the device's midnight was before local midnight, the energy between the two midnights is estimated and
-    subtracted.
+    If the device's midnight was before local midnight, the energy between the two midnights is estimated and subtracted
+    from this value.
     """
     date, start, end = day_of(reading.at, reading.zone)
     value = reading.value

@@ -15,13 +15,13 @@ from agent.energy.turnover import Register, Turnover, first_turnover
 
 VERSION = 2
 _SAVED = 12
-"""Approximate number of candidates that are saved."""
+"""Approximate maximum number of candidates that are saved."""
 _OLD_PARTIAL = 3
 """The number of `Basis.PARTIAL` in version 1."""
 
 
 def to_json(ledger: Ledger) -> list[Any]:
-    """Return the list [version, candidates, …] for JSON. It is below 4 KiB, unless the counter is often wrong."""
+    """Return the list [version, candidates, …]. Its JSON is below 4 KiB, unless the counter is often wrong."""
     ledger = thinned(ledger, _SAVED)
     days: list[Day] = []
 

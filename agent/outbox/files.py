@@ -57,7 +57,7 @@ def write_note(path: Path, content: bytes) -> None:
 
 
 def rename_queue(path: Path, target: Path) -> None:
-    """Rename all files of a queue. If a power cut interrupts this, a second call completes it."""
+    """Rename the files of a queue, and delete its reserve. After a power cut, a second call completes the work."""
     for side in (recent_of, note_of):
         if side(path).exists():
             side(path).replace(side(target))

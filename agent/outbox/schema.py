@@ -1,4 +1,7 @@
-"""The table of the queue: schema, migration, and the conversion between record and row. Raises sqlite3.Error."""
+"""The table of the queue: schema, migration, and the conversion between record and row.
+
+The functions with a connection raise sqlite3.Error.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from agent.storage import UnusableFileError, checksum, pragma
 
 _VERSION = 2
 _LATER = f"schema {{}} is newer than this agent's {_VERSION}"
-# There is no index, because it adds one page to write for every message and every ack. AUTOINCREMENT adds one page for
-# every message.
+# There is no index, because it adds one page to write for every message and every ack. There is no AUTOINCREMENT,
+# because it adds one page for every message.
 _SCHEMA = """
 CREATE TABLE message (
     seq INTEGER PRIMARY KEY,
@@ -86,7 +89,7 @@ def restart_log(db: sqlite3.Connection) -> None:
 
 
 def row_of(record: Record) -> tuple[Any, ...]:
-    """Return the values of COLUMNS."""
+    """Return the values of the record in the order of COLUMNS."""
     return (
         record.seq,
         record.id,
@@ -105,7 +108,8 @@ def row_of(record: Record) -> tuple[Any, ...]:
 def record_from(row: tuple[Any, ...]) -> Record:
     """Return the record of a row of COLUMNS.
 
-    Raises DamagedRecordError if id or body differ from what was stored, or if a number is not possible.
+    Raises DamagedRecordError if id or body differ from what was stored, if a column of numbers has another value, or if
+    the seq is too large.
     """
     seq, identity, created, attempts, refusals, next_try, parked, boot, mono, crc, body = row
     # The first schema had no checksum.

@@ -1,4 +1,4 @@
-"""Clocks, watchdog, logging and printable text, for all other packages."""
+"""Clocks, clock synchronisation, watchdog, logging, printable text and the width of the terminal."""
 
 from agent.runtime.clock import Clock, SystemClock, WakeEvent, sleep_unless, steady
 from agent.runtime.clock_trust import ClockTrust, kernel_synchronised, plausible, time_service_runs

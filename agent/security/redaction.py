@@ -1,10 +1,10 @@
 """Makes the text of a peer safe for logs and status: printable, short, and without secrets. Pure.
 
 A peer may quote what the agent sent: the token, the query of the URL, the password of a proxy. The quote may be
-escaped, in base64, in hex digits or in pieces. So text and secrets are converted to the same form: escapes are
-resolved, and letters become lower-case. They are compared in two forms: one with letters and digits only, and one that
-keeps all characters except white space, backslashes and NUL. No part of the text is shown if it has `RUN` letters and
-digits of a secret in a row, or a whole secret. The text is also searched for the base64 and the hex digits of each
+escaped, in base64, in hex digits or in pieces. So escapes are resolved in the text and in the secrets, and letters
+become lower-case. Then the text and the secrets are compared in two forms: one with letters and digits only, and one
+that keeps all characters except white space, backslashes and NUL. No part of the text is shown if it has `RUN` letters
+and digits of a secret in a row, or a whole secret. The text is also searched for the base64 and the hex digits of each
 secret.
 
 A fragment is a piece of text that reveals a secret, such as `RUN` of its characters.
@@ -20,12 +20,12 @@ from urllib.parse import unquote, urlsplit
 from agent.runtime import printable
 
 RUN = 6
-"""If a text contains this many characters of a secret in a row, the text is not shown."""
+"""If a text contains this many letters and digits of a secret in a row, the text is not shown."""
 MOST_SHOWN = 200
 """Maximum number of characters of a peer's text that are shown."""
 WITHHELD = "[not shown: it contains a secret]"
 
-# Fewer characters are not taken for a secret, because many texts contain them by chance.
+# A text with fewer characters is not treated as a secret, because many texts contain it by chance.
 _SHORTEST = 4
 # This many characters (or bytes) at the beginning of a peer's text are searched for secrets. The rest is never shown.
 _READ = 4096

@@ -169,7 +169,7 @@ async def _head(reader: asyncio.StreamReader) -> bytes:
 def parse_head(head: bytes) -> HttpRequest:
     """Parse the request line and the headers. If a header occurs several times, its first value is used.
 
-    Raises BadRequestError if the head is not HTTP/1.
+    Raises BadRequestError if the head is not valid HTTP/1, or if the path does not begin with a slash.
     """
     request_line, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     words = request_line.split(" ")

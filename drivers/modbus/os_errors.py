@@ -1,4 +1,4 @@
-"""Explains operating system errors of connections. Pure."""
+"""Explains errors of connections to devices. Pure."""
 
 from __future__ import annotations
 

@@ -34,10 +34,11 @@ def require_in_table(table: TomlTable, address: int, encoding: Encoding) -> None
 
 
 def encoding(table: TomlTable, where: Table, order: WordOrder, quantity: Quantity | None) -> Encoding:
-    """Return the encoding of a value. `quantity` decides which types and keys are allowed. It is None for the
-    registers of marks, repetitions and serial numbers, for which all types are allowed.
+    """Return the encoding of a value. Raises ProfileError.
 
-    `where` is the table of the registers, `order` the word order of the profile. Raises ProfileError.
+    `where` is the table of the registers, `order` the word order of the profile. `quantity` decides which types and
+    keys are allowed. It is None for the registers of marks, repetitions and serial numbers: they can have any type of
+    their table except "bits".
     """
     in_bits = where in BITS
     known = [*FORMATS, "string"] if not in_bits else ["bool", "bits"] if quantity is not None else ["bool"]

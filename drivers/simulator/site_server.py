@@ -3,8 +3,8 @@
     async with SimulatedSite(SimulatedPlant(seed=1, speed=60.0)) as running:
         running.devices  # with their ports
 
-Its time follows the real clock. But if `speed` is 0, time passes only in `running.site.advance`, for tests that need
-exact numbers.
+If `speed` is 0, its time passes only in `running.site.advance`, for tests that need exact numbers. Otherwise, its time
+passes `speed` times as fast as real time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ADVANCE_S = 0.2
 
 
 class SimulatedSite:
-    """Serves each device of a site on its own port. With `gateway`, all devices are on one port, with unit ids from 1.
+    """Serves the devices of a site: each on its own port, or with `gateway` all on one port, with unit ids from 1.
 
     `base_port` is the first of consecutive ports; 0 selects free ports. The default of `devices` is `demo_devices`.
     """
@@ -52,7 +52,7 @@ class SimulatedSite:
         self._physics: asyncio.Task[None] | None = None
 
     def device(self, node_id: str) -> SimulatedDevice:
-        """Return the device with this name. Raises KeyError for an unknown name."""
+        """Return the device with this node id. Raises KeyError for an unknown id."""
         return {device.node_id: device for device in self.devices}[node_id]
 
     async def disconnect(self, device: SimulatedDevice) -> None:

@@ -1,7 +1,7 @@
 """SunSpec devices with models that are written by hand, so that tests do not depend on the definitions of the driver.
 
 A model is a list of registers: id, length, points. A point that the device does not implement has the value that means
-"not implemented" for its type. For every 32-bit point this is 0, the value for an acc32.
+"not implemented" for its type. The simulator uses 0, the value of an acc32, for every 32-bit point.
 """
 
 from __future__ import annotations
