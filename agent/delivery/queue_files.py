@@ -11,8 +11,8 @@ first of these rules that applies decides:
 2. If the owner was the [push] without a name, the first configured endpoint becomes the owner.
 3. If the only configured endpoint is a [push] without a name, this endpoint becomes the owner.
 
-An endpoint that has a file of its own beside `outbox.path` keeps this file and does not become the owner. The queue of
-an endpoint that is no longer configured stays on the disk, unless another endpoint takes it over.
+But an endpoint that has a file of its own beside `outbox.path` keeps this file, and the owner stays the same. The queue
+of an endpoint that is no longer configured stays on the disk, unless another endpoint takes it over.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class QueueFiles:
                 yield name, path
 
     def save_owner(self) -> None:
-        """Write the name of the owner to outbox.endpoint, or delete this file if the owner has no name.
+        """Write the name of the owner to outbox.endpoint, or delete this file for the [push] without a name.
 
         If this fails, log a warning.
         """

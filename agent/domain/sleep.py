@@ -5,7 +5,7 @@ does not answer either, but 0 W would then make the total wrong. With `when_offl
 all of these conditions hold. Otherwise it is missing.
 
 - Its last power was below `DIM_W`, so the error of the total is small.
-- At most 24 h and `LATE_S` have passed since the inverter last woke (`Night.woke`). An inverter that fails at night or
+- At most 24 h plus `LATE_S` have passed since the inverter last woke (`Night.woke`). An inverter that fails at night or
   at dawn is therefore missing from the morning on, in every season. An inverter that does not wake because of snow or
   fog is also missing.
 - The time without an answer is at most `LONGEST_S`.

@@ -1,4 +1,4 @@
-"""The files of a queue: the database with its write-ahead log, and three files beside it (reserve, recent, note)."""
+"""The files of a queue: the database with SQLite's own files beside it, and three more (reserve, recent, note)."""
 
 from __future__ import annotations
 

@@ -81,8 +81,8 @@ class HttpServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen on `host` and `port`. Return the port, which the system chooses if `port` is 0. Raises OSError."""
-        # asyncio ignores each socket that it cannot create. If it has created no socket at all, Python 3.13 raises an
-        # error without errno, and earlier versions raise nothing. This function raises EMFILE in both cases.
+        # asyncio ignores each socket that it cannot create. If it has created no socket at all, Python 3.13 and later
+        # raise an error without errno, and earlier versions raise nothing. This function raises EMFILE in both cases.
         try:
             self._server = await asyncio.start_server(self._accept, host, port, limit=MAX_HEAD_BYTES)
         except OSError as error:

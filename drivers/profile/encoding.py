@@ -67,7 +67,7 @@ def encoding(table: TomlTable, where: Table, order: WordOrder, quantity: Quantit
 
 
 def _length(table: TomlTable, type_: str) -> int:
-    """Return `length`, which is required for the types "bits" and "string". Other types must not have it; return 1."""
+    """Return `length`, which is required for the types "bits" and "string". Without the key, other types get 1."""
     least, most = (2, MOST_BITS) if type_ == "bits" else (1, MAX_REGISTERS)
     length: int = table.whole("length", least, most, ... if type_ in ("bits", "string") else 1)
     return length
@@ -155,7 +155,7 @@ def _consistent(table: TomlTable, encoding: Encoding) -> None:
 def _fits(table: TomlTable, encoding: Encoding, quantity: Quantity) -> None:
     """Raise ProfileError if the encoding does not give what the quantity needs.
 
-    That is true or false for `on`, a mode for `operation_mode`, and a number for the others.
+    `on` needs true or false, `operation_mode` needs a mode, and every other quantity needs a number.
     """
     if encoding.type == "string":
         raise table.wrong("type", "string is only for [identify], [mark.NAME] and [serial]", encoding.type)
