@@ -43,11 +43,12 @@ log = structlog.get_logger(__name__)
 # Steps back of up to this many seconds are ignored, because a delay between a scan and the reading of the clock looks
 # like one.
 _STEP_S = 5.0
-# A leap is a leap back if the new offset differs by less than this many seconds from the offset before one of the last
-# leaps.
+# A leap is a leap back if the new offset (wall minus monotonic time) differs by less than this many seconds from the
+# offset before one of the last four leaps.
 _BACK_S = 60.0
 
-# Energy field of the contract → the quantities that can give its value: the daily register, then the counter.
+# Energy field of the contract → the quantities that can give its value: first the daily register, then the energy
+# since installation.
 TODAY: dict[NodeType, dict[str, tuple[Quantity, Quantity]]] = {
     NodeType.GRID: {
         "today_imported_energy_Wh": (Quantity.TODAY_IMPORTED_ENERGY, Quantity.IMPORTED_ENERGY),
@@ -74,7 +75,7 @@ _OF_NEGATIVE_POWER = frozenset(
 EVENTS = ("reset", "replaced", "rolled_over", "glitch_removed")
 """Kinds of counter events. The log event of a kind is `counter_` and the kind, such as `counter_reset`."""
 _LOSSES = frozenset({"counter_reset", "counter_replaced"})
-"""Log events about energy that is not counted. They are logged as warnings, the other counter events as info."""
+"""Log events after which some energy is possibly not counted. They are warnings, the other events are info."""
 
 CounterId = tuple[str, Quantity]
 """(node id, quantity)."""
@@ -89,7 +90,10 @@ class Account:
 
     def __init__(self, ledger: Ledger | None = None) -> None:
         self.seen = -inf
-        """Monotonic second of the last reading that the ledger accepted since the start; minus infinity if none."""
+        """Monotonic second of the last reading since the start; minus infinity if none.
+
+        A reading that the ledger ignores because of its time does not count.
+        """
         self.ledger: Ledger | None = None
         """None before the first reading."""
         self.register = Register()
@@ -111,7 +115,7 @@ class Account:
         self.date, self.energy_Wh, self.basis = of_today(ledger)
 
     def follow_day(self, date: str) -> bool:
-        """Use local day `date` until the next reading. If its energy is unknown, change nothing and return False."""
+        """Change to local day `date`. If the energy of this day is unknown, change nothing and return False."""
         found = None if self.ledger is None else of_day(self.ledger, date)
         if found is not None:
             self.date, self.energy_Wh, self.basis = date, *found
@@ -128,9 +132,9 @@ class EnergyField:
         self.accounts: list[Account] = []
         self.published = published
         self.shown_Wh = published.energy
-        """The last published energy. `published.energy` is not updated while the energy rises."""
+        """The last published energy of day `published.date`; newer than `published.energy` while the energy rises."""
         self.rising_on = ""
-        """The local day of the last published energy; empty before the first `publish`, and if `published.fell`.
+        """`published.date`; empty before the first `publish` since the start, and if `published.fell`.
 
         On this day, an energy that is not lower than `shown_Wh` is published without a call of `publish`.
         """
@@ -234,8 +238,8 @@ class EnergyTracker:
     def add_today(self, sources: Sources, oldest: float, fields: Fields) -> Basis | None:
         """Add the energies of the day to `fields`, from accounts with a reading since monotonic `oldest`.
 
-        Each energy is rounded to the step of its register. Return the worst `Basis` of these energies; None if no
-        energy was added.
+        Each energy is rounded to a multiple of the step of its register, if the step is known. Return the worst `Basis`
+        of these energies; None if no energy was added.
         """
         worst: Basis | None = None
         date = self.date
@@ -268,9 +272,9 @@ class EnergyTracker:
     def follow_clock(self, offset: float) -> None:
         """Set `offset`: wall minus monotonic time, in seconds. Call this only while the clock is trusted.
 
-        After a step back, the last readings would be in the future, so the times in the ledgers are moved. After a step
-        forward, the gap between two readings is only longer, so no times are moved. `_leap` handles a step by more than
-        `RELABEL_S`.
+        `_leap` handles a step by more than `RELABEL_S`. After a smaller step back, the last readings would be in the
+        future, so the times in the ledgers are moved. After a smaller step forward, the gap between two readings is
+        only longer, so no times are moved.
         """
         step = offset - self.offset
         if abs(step) > RELABEL_S and self.offset > -inf:
@@ -295,7 +299,7 @@ class EnergyTracker:
         """Handle a leap by `step` seconds to `offset`.
 
         A wrong time service can cause a leap and later a leap back. After the leap back, the ledgers continue with the
-        days that they had before the first leap.
+        days that they had before the leap.
         """
         then = next((ledgers for left, ledgers in self._before_leap if abs(left - offset) < _BACK_S), {})
         if not then:

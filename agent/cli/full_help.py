@@ -30,7 +30,7 @@ _WORDS = {
     "--unit": "ID",
     "--units": "IDS",
 }
-"""Option → the word for its value. Any other option without `metavar` gets the word FILE."""
+"""Option → the word for its value. Any other option that has a value and no `metavar` gets the word FILE."""
 _TYPE = re.compile(r" <[^>]*>(\.\.\.)?$")
 """The type after the name of an argument in its help."""
 

@@ -21,21 +21,21 @@ Check = Callable[[str], str | None]
 
 
 class Questions:
-    """Asks questions. With `yes`, `text`, `choice` and `agree` ask nothing and return the default."""
+    """Asks questions. If `yes` is true, only `secret` asks; `text`, `choice` and `agree` then return the default."""
 
     def __init__(self, *, yes: bool) -> None:
         self._yes = yes
 
     @property
     def asks(self) -> bool:
-        """Whether questions are asked: not with `yes`."""
+        """Whether `text`, `choice` and `agree` ask."""
         return not self._yes
 
     def text(self, question: str, option: str, default: str | None = None, check: Check = lambda _: None) -> str:
         """Return a text that `check` accepts.
 
-        `option` is the command-line option for the same answer. If `default` is None, an answer is necessary: with
-        `yes`, the command ends with the usage error that `option` is missing.
+        `option` is the command-line option for the same answer. If `default` is None, an answer is necessary: if
+        `yes` is true, the command ends with the usage error that `option` is missing.
         """
         if self._yes:
             if default is None:
@@ -53,7 +53,7 @@ class Questions:
             complain(str(mistake))
 
     def secret(self, question: str, check: Check) -> str:
-        """Return a text that `check` accepts. A terminal does not show the text. It is asked for even with `yes`."""
+        """Return a text that `check` accepts. A terminal does not show it. It is asked for even if `yes` is true."""
         while True:
             if sys.stdin.isatty():
                 answer = _line(f"{question} (not shown): ", read=getpass.getpass).strip()
@@ -94,9 +94,9 @@ class Questions:
             complain(f"must be a number from 1 to {len(choices)}")
 
     def agree(self, question: str, *, default: bool, at_end: bool | None = None) -> bool:
-        """Return the answer to a question for yes or no.
+        """Return the answer to a yes-or-no question: True for yes.
 
-        `at_end` is the answer if the input has ended. With None, the command ends with the message that nothing was
+        `at_end` is the answer if the input has ended. If it is None, the command ends with the message that nothing was
         written. So use None only before a file is written.
         """
         if self._yes:

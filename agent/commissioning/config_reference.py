@@ -92,7 +92,7 @@ def page() -> str:
 
 def _table(name: str, model: type[BaseModel], definitions: Mapping[str, Any]) -> str:
     own = definitions[model.__name__]
-    about = own["description"].partition(": ")[2]  # "[poll]: the poll interval" without the name of the table
+    about = own["description"].partition(": ")[2]  # "the poll interval" of "[poll]: the poll interval"
     lines = [
         f"\n## {name}\n\n{about[0].upper()}{about[1:]}\n",
         "| key | type | default | unit | meaning |",

@@ -25,8 +25,8 @@ _UNKNOWN_REQUESTS = 3
 def estimates(connection: Connection) -> dict[Device, float]:
     """Return the estimated seconds of one poll of each device.
 
-    Empty if the link is not a Modbus link. Also empty if the only device of the link is on the network: its speed is
-    not known.
+    Empty if the link is not a Modbus link. Also empty if the link goes over the network and has only one device,
+    because the speed of this device is not known.
     """
     link = connection.link
     if not isinstance(link, Link) or (not link.settings.serial and len(connection.devices) == 1):

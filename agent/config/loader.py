@@ -24,7 +24,7 @@ from drivers.errors import unreadable
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
-    """Read and check `path` with the overrides of `environ`; None: the process's environment. Raises ConfigError."""
+    """Read and check `path`. `environ` overrides it; None means the environment of the process. Raises ConfigError."""
     environ = os.environ if environ is None else environ
     return parse(_read(path), environ, str(path))
 
@@ -52,7 +52,7 @@ _LISTS = {
 def _list_once(path: Path, problem: str) -> str:
     """Return a hint if the file has several tables of one key, and at least one is [key] instead of [[key]]; else "".
 
-    The key is in `_LISTS`, and it is in `problem`, the text of the TOML error.
+    Only a key that is in `_LISTS` and in `problem`, the text of the TOML error, gives a hint.
     """
     text = path.read_text("utf-8", "replace")
     for key, hint in _LISTS.items():
@@ -63,7 +63,7 @@ def _list_once(path: Path, problem: str) -> str:
 
 
 def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Config:
-    """Check a parsed TOML table; `origin` names it in error texts. Raises ConfigError."""
+    """Check a parsed TOML table; `environ` overrides it. Error texts name the table `origin`. Raises ConfigError."""
     try:
         config = Config.merge(table, environ)
     except ValidationError as error:

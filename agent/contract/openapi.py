@@ -86,7 +86,7 @@ _HEADERS: tuple[tuple[str, bool, dict[str, Any], str], ...] = (
 
 _REFUSALS = RetryConfig.model_fields["dead_letter_after"].default
 
-# Status → what the agent does after it.
+# Status → what it means, and what the agent does after it.
 _ANSWERS = {
     "204": "stored, or stored before: the agent deletes the message. Any other 2xx has the same effect",
     "400": f"this message is wrong: after {_REFUSALS} refusals the agent no longer sends it",

@@ -1,9 +1,9 @@
-"""The contract as types: its JSON Schema and a check of one message, for receivers. The daemon does not import it.
+"""The contract as types: its JSON Schema and a check of one message, for receivers. Not imported by the daemon.
 
-The types do not allow unknown fields, so that `unknown_fields` can report them. Only the groups of one node
-(`GridNode`, `SolarNode` …) allow unknown fields, because a node can have other quantities. The published schemas allow
-unknown fields everywhere, because a later release may add some. `python -m agent.contract.schema docs/schema` writes
-the published schemas.
+The groups of one node (`GridNode`, `SolarNode` …) allow unknown fields, because a node can have other quantities. The
+other types do not allow unknown fields, so that `unknown_fields` can report them. The published schemas allow unknown
+fields everywhere, because a later release may add some. `python -m agent.contract.schema docs/schema` writes the
+published schemas.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 - `Delivered` acknowledges the message. The message leaves the queue.
 - `Refused` is about this message alone. The message is tried a few more times, then it becomes a dead letter.
-- `Retry` and `Misconfigured` are about the endpoint. The message stays in the queue with the same bytes.
+- `Retry` and `Misconfigured` are about the endpoint, the network or the agent. The message stays in the queue with the
+  same bytes.
 - `Stopped` means that no attempt was made: the sender stops, or the message already has an attempt in progress.
 
 `label` is the public name of an outcome in metrics, status and `DeliveryStats.recent`. `kind` is a more exact name for
@@ -53,7 +54,7 @@ class Retry:
 
     reason: str
     kind: str
-    """One word for counters: `http_503`, `timeout`, `dns`, `tls`, `connect`, `broken`, `local`."""
+    """One word for counters: `http_` and the status, `timeout`, `dns`, `tls`, `connect`, `broken` or `local`."""
     after_s: float | None = None
     """Pause in seconds that the endpoint asks for in Retry-After; None without a valid Retry-After."""
     again_s: float = 0.0
@@ -74,7 +75,7 @@ class Retry:
 
     @property
     def reached(self) -> bool:
-        """Whether the message may have reached the endpoint. If so, the message itself can be the cause."""
+        """Whether the message may have reached the endpoint. If so, the message can be the cause of the failure."""
         return self.kind not in ("dns", "tls", "connect", "local")
 
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from agent.energy.days import Basis, Day, day_of
 
 NEVER = 1e15
-"""The value of `Candidate.changed` from the beginning of a path, a reset, a replacement or a new day until the counter
-moves. During this time, it is not known how long the counter has been unchanged. When it moves,
+"""The value of `Candidate.changed` after the beginning of a path, a reset, a replacement or a new day, until the
+counter moves. Until then, it is not known how long the counter has been unchanged. When the counter moves,
 `agent.energy.transitions` assumes at most the time since the previous reading."""
 DAILY_S = 3 * 3600.0
 """Maximum seconds between the device's midnight and local midnight. Device clocks ignore summer time, use UTC, or

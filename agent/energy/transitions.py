@@ -34,8 +34,8 @@ FITS_SHARE = 0.05
 """If the counter can grow in a gap by more than this share of the register's range, the growth in the gap is an
 estimate, because the counter of a replacement device would often fit by chance."""
 _SINGLE = 1.5
-"""A growth that only one reading shows is not confirmed. Its price is at least this factor times the reading's
-weight."""
+"""A growth that has a price costs at least this factor times the weight of its reading. To skip only this reading is
+cheaper, so the growth counts only after another reading confirms it."""
 
 
 class TransitionKind(Enum):
@@ -114,7 +114,7 @@ def exceeds_power(
 
     If the measured power was not compared with the counter yet, the limit is `_near_power`. `skipped` are the readings
     between `before` and `reading`. If a skipped value is between the values of `before` and `reading`, it divides the
-    growth. Each part of the growth is then checked. A part that lasts longer than `MINUTE_S` is not checked.
+    growth into parts. Each part that lasts at most `MINUTE_S` is checked.
     """
     if transition.kind is not TransitionKind.CONTINUED:
         return False
@@ -192,9 +192,9 @@ def _rise(before: Candidate, reading: Observation, bound: float) -> Transition:
         return Transition(
             TransitionKind.ESTIMATED if estimated else TransitionKind.CONTINUED, 0.0, rise + turns * register.range_Wh
         )
-    # NEVER: it is not known how long the counter has been unchanged. So a late growth is possible only from the
-    # previous reading, without a gap, and only for the time since that reading. Otherwise `unchanged_s` is negative, so
-    # that the rise is a replacement.
+    # If `changed` is NEVER, it is not known how long the counter has been unchanged. A late growth is then possible
+    # only from the previous reading and without a gap: `unchanged_s` is the time since that reading. From an earlier
+    # reading or over a gap, `unchanged_s` is negative, so that the rise is a replacement.
     first = before.changed == NEVER and reading.regular and reading.at - before.at <= reading.interval_s
     since = before.at if first else before.changed
     unchanged_s = reading.at - since + SLACK_S
@@ -248,7 +248,10 @@ def _fits_any(reading: Observation, bound: float) -> bool:
 
 
 def _turns(growth: float, before: Candidate, reading: Observation, bound: float) -> int:
-    """Return how many rollovers to add to `growth`, so that it fits the measured power best; at most `bound`."""
+    """Return how many rollovers to add to `growth`, so that it fits the measured power best.
+
+    The growth with the rollovers is at most `bound`.
+    """
     size, turnover = reading.register.range_Wh, reading.turnover
     if not size:
         return 0

@@ -16,7 +16,7 @@ class Backlog:
     waiting: int
     """This includes the live and the undated messages."""
     oldest_s: float | None
-    """Age of the oldest waiting message that has a date, in seconds; None if there is no such message."""
+    """Age of the oldest waiting message that is dated, in seconds; None if there is none."""
     parked: int
     in_memory: bool
     """Whether changes are only in memory, because the disk is not writable. A restart then loses them."""

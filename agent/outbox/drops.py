@@ -11,8 +11,8 @@ log = structlog.get_logger(__name__)
 MAX_DEAD_LETTERS = 1000
 """If there are more dead letters, the oldest are dropped."""
 DROPPED_AT_ONCE = 16
-"""Maximum number of expired messages that are dropped at once. If there are too many dead letters, at least this number
-of them is dropped at once."""
+"""Maximum number of expired messages that one write drops. If there are too many dead letters, one write drops at least
+this many of them."""
 
 _WORDS = {
     "age": "older than outbox.max_age_s",

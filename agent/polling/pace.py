@@ -22,10 +22,10 @@ CHECK_S = 60.0
 LEAST_INTERVALS = 5
 """A cycle is also measured for at least this many intervals of its device."""
 TOO_SLOW = 1.25
-"""A link is too slow if the cycle of a device is more than this many times its interval. The factor leaves room for
-failed polls, which lengthen the cycles of the other devices of the link."""
+"""A link is too slow if the cycle of a device is more than this many times the interval of the device. The factor
+leaves room for failed polls, which lengthen the cycles of the other devices of the link."""
 FAST_ENOUGH = 1.02
-"""A link is fast enough again if the cycle of each device is at most this many times its interval."""
+"""A link is fast enough again if the cycle of each device is at most this many times its own interval."""
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class _Missed:
     polls: int
     """`DeviceHealth.polls` at that answer."""
 
-    def is_due(self, device: Device, now: float) -> bool:
+    def is_complete(self, device: Device, now: float) -> bool:
         """Whether the measurement is long enough, and the device was polled in it."""
         enough_s = max(CHECK_S, LEAST_INTERVALS * device.interval_s)
         return now - self.since >= enough_s and device.health.polls > self.polls
@@ -84,7 +84,7 @@ class LinkPace:
             well_since = -inf if health.back_since is None else health.back_since
             if well_since > (now - CHECK_S if missed is None else missed.since):
                 continue
-            if missed is not None and not missed.is_due(device, now):
+            if missed is not None and not missed.is_complete(device, now):
                 self._missed[device] = missed
                 continue
             cycle_s = 0.0 if missed is None else missed.cycle_s(health)  # 0: the device missed no due time

@@ -48,8 +48,8 @@ class Poller:
     def align(self, push_s: float, at: float) -> None:
         """Count the due times from the pushes: one push every `push_s` seconds, one of them at monotonic second `at`.
 
-        The first call starts the schedule: it makes each device due once, now or after the lead of its link
-        (`agent.polling.due_times`).
+        The first call starts the schedule: each device is due now or after the lead of its link
+        (`agent.polling.due_times`), or at its first due time if this is earlier.
         """
         self._schedule.release()
         if self._schedule.align(push_s, at):
@@ -108,7 +108,7 @@ class Poller:
 
 
 async def done_within(futures: Sequence[asyncio.Future[None]], clock: Clock, seconds: float) -> bool:
-    """Wait for all `futures`, at most for `seconds`. Return whether all are done."""
+    """Wait for all `futures`, at most for `seconds`. Return whether all are done. Cancel those that are not."""
     everything = asyncio.gather(*futures)
     # asyncio logs the exception of a future if no code reads it.
     everything.add_done_callback(lambda done: done.cancelled() or done.exception())

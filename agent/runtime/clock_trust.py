@@ -1,16 +1,17 @@
 """Decides whether the wall clock may date messages. A controller without a battery-backed clock starts in the past.
 
-The clock becomes trusted when its date is plausible and one of these conditions holds. It stays trusted while its date
-is plausible.
+With `push.wait_for_clock_s = 0`, the clock is always trusted. Otherwise it becomes trusted when its date is plausible
+and one of these conditions holds. It stays trusted while its date is plausible.
 
 - The kernel reports a maximum error of the clock below 16 s (the rule of `timedatectl`). This shows that a service
   (chrony, ntpd, timesyncd, PTP) has set the clock.
 - systemd-timesyncd has written its file in /run, which also shows a synchronised clock.
-- No time service runs 30 s after boot, as in containers and many virtual machines. Nothing will set the clock.
+- 30 s or more after boot, no time service runs, as in containers and many virtual machines. Nothing will set the
+  clock.
 - `push.wait_for_clock_s` seconds have passed since boot. The time service probably does not reach its server.
 
 A date is plausible from 2023-11-14 on, because no message is older than the agent. While the clock is not trusted,
-messages wait in the queue, and the log says so. `wait_for_clock_s = 0` trusts any date.
+messages wait in the queue, and the log says so.
 """
 
 from __future__ import annotations

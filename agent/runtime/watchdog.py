@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 from agent.runtime.clock import Clock
 
-# Seconds from the start of work to its deadline. For an attempt, its time-out is added.
+# Seconds from the start of work to its deadline. For an attempt, and for a message that waits for the live worker, the
+# time-out of an attempt is added.
 STUCK_S = 120.0
 
 

@@ -26,7 +26,7 @@ class Resolver:
         """Event loop → host name → current look-up. Callers with the same name share one look-up."""
 
     async def addresses(self, host: str) -> list[str]:
-        """Return at least one IP address of `host`, which is a name or an IP address.
+        """Return the IP addresses of `host`, at least one. `host` is a name or an IP address.
 
         Raises OSError if there is no address or no thread for the look-up, UnicodeError if `host` is no valid name.
         """

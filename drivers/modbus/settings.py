@@ -46,7 +46,7 @@ class LinkSettings:
 
     @property
     def address(self) -> str:
-        """Host and port, or the serial port, for messages."""
+        """Host and port, or the serial port, as a text."""
         if self.serial:
             return str(self.serial_port)
         return host_and_port(str(self.host), self.port)

@@ -1,7 +1,8 @@
 """Learns from the requests that a device refuses, and plans the next requests. Pure.
 
-- Exception 2 (illegal address): two or more smaller requests, the parts, replace the refused request.
-  - If the device refuses a part that is a single value, this value is a hole: no later request includes its registers.
+- Exception 2 (illegal address):
+  - If the refused request is a single value, this value is a hole: no later request includes its registers.
+  - Otherwise smaller requests, the parts, replace the refused request. A refused part is handled in the same way.
   - If the device answers all parts, each boundary between two parts is a cut: no later request includes registers on
     both sides of a cut.
 - Exception 3 (illegal value): the request may be too large. The largest size of a request becomes half of the size of
@@ -10,10 +11,10 @@
 - Some devices reply with exception 3 for an address that does not exist. This becomes clear when the device refuses a
   single value with exception 3. The learned sizes are then forgotten.
 
-Learned facts (holes, cuts, sizes) are valid for `RECHECK_FIRST_S` seconds. Then all facts are forgotten, and the next
-poll is a test: it reads all registers. Each test doubles the time until the next test, up to `RECHECK_MAX_S`. If the
-device refuses nothing in a test, the time is `RECHECK_FIRST_S` again. So a device that refuses registers only while it
-starts is soon read in full.
+Learned facts (holes, cuts, sizes) are valid for `RECHECK_FIRST_S` seconds at first. Then all facts are forgotten, and
+the next poll is a test: it reads all registers. Each test doubles the time until the next test, up to `RECHECK_MAX_S`.
+If the device refuses nothing in a test, the time is `RECHECK_FIRST_S` again. So a device that refuses registers only
+while it starts is soon read in full.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ RECHECK_MAX_S = 6 * 3600.0
 
 
 class Recheck:
-    """The timer of learned facts. They are valid for `RECHECK_FIRST_S`. Each call of `lengthen` doubles this time."""
+    """The timer of learned facts. They are valid for `RECHECK_FIRST_S` at first. `lengthen` doubles this time."""
 
     def __init__(self) -> None:
         self._since: float | None = None
