@@ -1,6 +1,6 @@
-"""A file beside the queue: the list of the records that are only in the write-ahead log, and the number of all records.
+"""A file beside the queue: the records that may be only in the write-ahead log, and the number of all records.
 
-If the write-ahead log is removed or damaged and then the process is killed, these records are missing in the queue's
+If the write-ahead log is removed or damaged and then the process is killed, these records can be missing in the queue's
 file. The next start compares the list and the number with the queue, and counts the missing records.
 
 The file is written but not synced. It survives the end of the process. After a power cut it may be some seconds old.

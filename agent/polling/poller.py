@@ -25,7 +25,10 @@ OVERDUE_CHECK_S = 2.0
 
 
 class Poller:
-    """Polls every connection of a site: at the due times of each device, and at each call of `request`."""
+    """Polls every connection of a site: at the due times of each device, and at each call of `request`.
+
+    A lost device is polled less often.
+    """
 
     def __init__(
         self,

@@ -19,8 +19,8 @@ Format = Literal["auto", "console", "json"]
 # <priority> as journald reads it from standard error (sd-daemon(3)).
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
-# The callers of these libraries classify and report the same errors. The records of the libraries below level critical
-# are shown only with `level = "debug"`.
+# The callers of these libraries classify and report the same errors. All records of the libraries are shown with
+# `level = "debug"`, otherwise only the critical ones.
 _NOISY = ("httpcore.connection", "asyncio")
 # These libraries log whole URLs and headers of replies, which may contain a secret. Only their critical records are
 # shown. `httpcore.connection` logs neither and has its own level (`_NOISY`).
