@@ -65,9 +65,10 @@ def _run_daemon(config: Path, log_format: str) -> int:
 
 
 def _options_of_run(arguments: Sequence[str]) -> tuple[Path, str] | None:
-    """Return the options of `run`; None for another command, `--help`, an empty `--config` or a usage error.
+    """Return the values of `--config` and `--log-format` of `run`. The second is empty without the option.
 
-    With None, typer handles the arguments. Otherwise typer is not imported, which saves 2 MB.
+    Return None for another command, an empty `--config`, and every other argument, such as `--help`. Then typer handles
+    the arguments. Otherwise typer is not imported, which saves 2 MB.
     """
     if arguments[:1] != ["run"]:
         return None
@@ -82,9 +83,9 @@ def _options_of_run(arguments: Sequence[str]) -> tuple[Path, str] | None:
 
 
 def _no_output(error: OSError) -> int:
-    """Print that the disk is full or the size limit of a file or quota is reached. Return exit status 1.
+    """Print why the output cannot be written, and return exit status 1.
 
-    Raise any other error.
+    This handles a full disk and a limit on the size of files or on disk usage. Any other error is raised again.
     """
     if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
         raise error

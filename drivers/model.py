@@ -7,8 +7,9 @@ The sign of a power follows the payload contract:
 - storage: charge positive, discharge negative
 - heat_pump, switched_load, variable_power_load: consumption positive
 
-For a meter (`Kind.METER`), power that flows into the installation behind the meter is positive. If the node of the
-meter is not of type grid, `agent.domain.node` renames the counters. It inverts the power on a solar node.
+A meter (`Kind.METER`) is the exception: power that flows into the installation behind the meter is positive, whatever
+the type of its node. `agent.domain.node` converts the readings of a meter: it inverts the power on a solar node, and
+renames the counters on a node that is not of type grid.
 """
 
 from __future__ import annotations

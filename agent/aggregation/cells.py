@@ -5,9 +5,10 @@ three more cells, because only they can be sent as a mean. A summary keeps the a
 interval begins with a copy. One array needs less memory than one object per quantity.
 
 The mean is weighted by time. Each value holds until the next reading, but at most for the node's `stale_after_s`. After
-a missing reading, no value holds. The mean leaves out the time in which no value holds. The mean over a push interval
-covers the time from the last reading before the interval to the last reading in it, so no time between two intervals is
-left out. A state counts as 1 while it is on, else as 0.
+a missing reading, no value holds until the next reading. An invalid reading changes nothing: in this module, it is no
+reading. The mean leaves out the time in which no value holds. The mean over a push interval covers the time from the
+last reading before the interval to the last reading in it, so no time between two intervals is left out. A state counts
+as 1 while it is on, else as 0.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def forget(cells: array[float], cell: int, at: float, interval: int, stale_after
 def mean(cells: array[float], cell: int, interval: int) -> float:
     """Return the mean over push interval `interval`.
 
-    If the interval has no reading, or if the mean covers no time, return the last value.
+    Return the last value if the interval has no reading, if its last reading was missing, or if the mean covers no
+    time.
     """
     seconds = cells[cell + AT] - cells[cell + START]
     if cells[cell + INTERVAL] != interval or seconds <= 0:

@@ -1,4 +1,4 @@
-"""Connects to an endpoint for `check --online`, like a push: with proxy and TLS handshake, but without a request."""
+"""Connects to an endpoint for `check --online` like a push, with proxy and TLS handshake, but sends no message."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HANDSHAKE_S = 2.0
 _RTT_AT = 68
 """Offset in bytes of the round trip in the structure tcp_info of Linux. The round trip has 32 bits, in microseconds."""
 _MOST_PROXY_BYTES = 8192
-"""The status line is searched in at most this many bytes from the beginning of the proxy's answer."""
+"""The status line of the proxy's answer is expected in this many bytes from the beginning of the answer."""
 _CREDENTIALS_HINT = '; set push.proxy_url = "http://USER:PASSWORD@HOST:PORT"'
 
 
@@ -86,7 +86,7 @@ async def probe(config: PushConfig, now: float) -> ProbeResult:
 
 
 async def _speaks_tls(host: str, port: int) -> bool:
-    """Whether a TLS handshake succeeds. Every certificate is accepted."""
+    """Whether a TLS handshake on a new connection succeeds. Every certificate is accepted."""
     context = client_context(None, None, None)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:

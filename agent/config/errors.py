@@ -98,9 +98,8 @@ def name_devices(lines: Iterable[str], names: Sequence[str]) -> list[str]:
 def name_items(lines: Iterable[str], key: str, names: Sequence[str]) -> list[str]:
     """Return `lines`, with the name of the item added after each path such as `push[3].url`.
 
-    `key` is the beginning of these paths, here `push`.
-
-    `names` has the name of each item, in the order of the file. Nothing is added for an empty name.
+    `key` is the beginning of these paths, here `push`. `names` has the name of each item, in the order of the file.
+    Nothing is added for an empty name.
     """
 
     def with_name(place: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""Checks the certificates and secrets that a configuration names, by reading them.
+"""Reads the files of certificates, keys and signing secrets that a configuration names, to check them.
 
 Without this check, a mistake would appear only at the first push or poll.
 """
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def mistakes(config: Config) -> Iterator[str]:
-    """Yield one line per unusable file: key, rule, file. `push_token` checks the tokens of endpoints."""
+    """Yield one line per unusable file: key, rule, file.
+
+    The files of disabled endpoints are not checked. `push_token` checks the tokens of endpoints.
+    """
     for index, push in enumerate(config.push):
         if push.enabled:
             key = endpoint_key(config.push, index)

@@ -161,6 +161,6 @@ Limit = Annotated[tuple[float, float], PlainValidator(_limit)]
 
 
 class Section(BaseModel, BaseTable):
-    """The base of the models of tables. They are frozen and refuse unknown keys."""
+    """The base class of the models of TOML tables. The models are frozen and refuse unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""Describes why an attempt got no answer: one word for counters, and a sentence for people. Pure."""
+"""Describes why an attempt got no valid answer: one word for counters, and a text for people. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _UNTRUSTED = {18: _ITS_CA, 19: _ITS_CA, 20: _ITS_CA, 21: _ITS_CA, **dict.fromkey
 _NO_TLS = "what listens there speaks no TLS: is the port in push.url right?"
 _PERHAPS_NO_TLS = "does the port in push.url speak TLS?"
 WANTS_TLS = "should push.url begin with https?"
-"""Hint for an answer from a port that speaks TLS."""
+"""Hint if a port that probably speaks TLS gets plain HTTP."""
 # A part of OpenSSL's text, in lower case → hint.
 _HANDSHAKE = {
     "wrong version number": _NO_TLS,
@@ -48,7 +48,8 @@ def says_that_it_wants_tls(status: int, reply: bytes) -> bool:
 def in_words(error: Exception, now: float, *, plain: bool = False) -> tuple[str, str]:
     """Return (kind, reason). The kind is one word for counters, the reason is a text for people.
 
-    `now` is the wall clock in Unix seconds, for texts about certificates. `plain`: whether the URL begins with http:.
+    `now` is the time of the agent's wall clock in Unix seconds, for texts about certificates. `plain`: whether the URL
+    begins with "http:".
     """
     chain = list(_causes(error))
     for cause in chain:

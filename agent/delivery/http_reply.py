@@ -17,8 +17,9 @@ _MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410, 501})
 def classify(status: int, reply: str, retry_after: str | None, now: float) -> Outcome:
     """Return the outcome of an answered attempt.
 
-    `reply` is the text of the answer, such as the beginning of its body; it may be empty. `now` is the time of the
-    endpoint's clock in Unix seconds. It is used only if `retry_after` is a date.
+    `reply` is a text about the answer, such as the beginning of its body; it may be empty. `now`, in Unix seconds, is
+    used only if `retry_after` is a date. It is the time of the endpoint's clock if the answer has a Date header,
+    otherwise the time of the agent's clock.
     """
     if 200 <= status < 300:
         return Delivered(status)
@@ -27,8 +28,8 @@ def classify(status: int, reply: str, retry_after: str | None, now: float) -> Ou
         return Misconfigured(status, reason)
     if status in _RETRY or status >= 500:
         return Retry(reason, f"http_{status}", parse_retry_after(retry_after, now))
-    # Any other 4xx counts as a refusal of this message. After several refused live messages, `OutcomeHandler` changes
-    # the outcome to `Misconfigured`.
+    # Any other 4xx means that the endpoint refuses this message. After several refused live messages, `OutcomeHandler`
+    # changes the outcome to `Misconfigured`.
     return Refused(status, reason)
 
 

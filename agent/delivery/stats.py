@@ -1,8 +1,9 @@
 """Whether the endpoint is well, and what was delivered. No other module decides whether the endpoint is well.
 
 Log, systemd STATUS, /readyz, metrics, status page and `telemetry-agent status` read `DeliveryStats`. `OutcomeHandler`
-writes them. `Undated` counts the messages that it makes dead letters. `Delivery` resets the state if the configuration
-changes. Counters count since the start and survive a reload.
+writes them, with two exceptions: `Undated` counts the messages that it makes dead letters, and `Delivery` resets the
+state if a reload changes the configuration of the endpoint or of its queue. The counters count since the start and
+survive a reload.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ KEPT_ATTEMPTS = 20
 
 
 class State(StrEnum):
-    """The state of the endpoint."""
+    """The state of the endpoint. It is WELL at the start and after `DeliveryStats.forget_endpoint`."""
 
     WELL = "well"
     """No attempt failed since the last delivery. A refusal of a single message is not a failure."""
@@ -54,7 +55,7 @@ class DeliveryStats:
     failing_since: float | None = None
     """Monotonic second of the first failure since the last delivery; None while the endpoint is well."""
     accepted: bool = False
-    """Whether the endpoint accepted a message since the start, or since the last change of its configuration."""
+    """Whether the endpoint accepted a message since the start, or since `forget_endpoint`."""
     last_failure: str | None = None
     """Why the endpoint is not well, in words; None while the endpoint is well."""
     last_delivery: float | None = None
@@ -110,7 +111,7 @@ class DeliveryStats:
         return self.state is not before
 
     def pause_continues(self, now: float) -> None:
-        """Note at monotonic second `now` that a pause of the endpoint from before the restart continues."""
+        """Note at monotonic second `now` that a pause that the endpoint asked for before the restart continues."""
         self.state, self.failing_since = State.FAILING, now
         self.last_failure = "the endpoint asked for a pause before the restart"
 

@@ -10,8 +10,8 @@ A `Ledger` is the state of one counter. The words that these modules use:
 - Candidate: a reading that may be correct, with the cheapest path that ends at it.
 - Total: the growth along the cheapest path. The energy of a day is the total now minus the total at local midnight,
   which is interpolated between the readings before and after midnight.
-- Undecided: a reading is undecided while another path can still become the cheapest. This usually takes a quarter of an
-  hour, at most half an hour.
+- Undecided: a reading is undecided while another path can still become the cheapest. It usually stays undecided for a
+  quarter of an hour, at most for half an hour.
 
 Invariants:
 
@@ -22,8 +22,8 @@ Invariants:
 3. A transition adds at most the register's step plus the energy that the device can count in the time (`turnover`). A
    growth has no price if one of these explains it: the measured power, the mean power of the counter, the `limits`, or
    the connection of a house or of the site. A larger growth has a price. So it counts only when the readings of one to
-   five minutes (at long intervals: two readings) confirm it. Until then, the `Basis` of the day is ESTIMATED. It stays
-   ESTIMATED if the power seen so far does not explain the growth.
+   five minutes (at long intervals: two readings) confirm it. Until then, the `Basis` of the day is ESTIMATED. The
+   `Basis` stays ESTIMATED if the power seen so far does not explain the growth.
 4. A rollover is possible only in a register with a known range.
 5. Undecided readings survive a restart, because the candidates are part of the saved state.
 6. An energy of a day is never negative.
@@ -98,7 +98,11 @@ class Ledger(NamedTuple):
 
 
 def of_day(ledger: Ledger, date: str) -> DayEnergy | None:
-    """Return the energy of a date: 0 Wh for a day after the last reading, None for any other day without data."""
+    """Return the energy of a date.
+
+    It is 0 Wh for a date after the last reading on the cheapest path. It is None for an earlier date that is not in the
+    ledger.
+    """
     today, energy_Wh, basis = of_today(ledger)
     if date == today:
         return DayEnergy(energy_Wh, basis)
@@ -122,8 +126,8 @@ def of_today(ledger: Ledger) -> tuple[str, float, Basis]:
 def _is_undecided(ledger: Ledger) -> bool:
     """Whether the last reading or the last growth is not confirmed.
 
-    The ledger is also undecided if the counter has not moved since its first reading, a reset, a replacement or a new
-    day, although the measured power was enough to move it.
+    Also True if the counter has not moved since its first reading, a reset, a replacement or a new day, although the
+    measured power was enough to move it.
     """
     best, turnover = ledger.best, ledger.turnover
     if best.observed_s != ledger.observed_s or ledger.unconfirmed_until > ledger.observed_s:

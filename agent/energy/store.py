@@ -69,7 +69,7 @@ _INSERT = {
 
 
 class EnergyStore:
-    """The open file, or its data in memory while the disk fails. Thread-safe. `save` waits for the disk."""
+    """The open file, or a database in memory if the file cannot be opened. Thread-safe. `save` waits for the disk."""
 
     def __init__(self, path: Path, db: sqlite3.Connection, file: os.stat_result | None) -> None:
         """`file` is the file of `db`, or None if `db` is in memory."""
@@ -81,7 +81,10 @@ class EnergyStore:
 
     @classmethod
     def open(cls, path: Path) -> EnergyStore:
-        """Open or create the file. If the disk fails, log a warning and use memory."""
+        """Open or create the file. If the disk fails, log a warning and use memory.
+
+        Raises NotAloneError if another agent has locked the directory.
+        """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             return cls(path, *_open(path))
@@ -151,8 +154,7 @@ class EnergyStore:
     ) -> None:
         """Write all data. `time` is the Unix second of the last push, 0 if unknown.
 
-        If the disk does not accept the data, no error is raised. The first failed save and the next successful one are
-        logged.
+        If the data cannot be written, no error is raised. The first failed save and the next successful one are logged.
         """
         rows: dict[str, Sequence[tuple[str, ...]]] = {
             "ledger": [(node, quantity.value, _sealed(to_json(each))) for (node, quantity), each in ledgers.items()],

@@ -1,7 +1,7 @@
 """Makes room for the queue on a full disk, and decides which records are dropped for this.
 
 The queue's file first uses the space of its reserve, then the free space of the disk. After that, dead letters and then
-the oldest other records are dropped.
+the oldest other records are dropped. If the file has its configured size, records are dropped at once.
 """
 
 from __future__ import annotations
@@ -85,14 +85,17 @@ class FullDisk:
             return False
 
     def shrink(self, store: Store, pending: PendingWrites) -> None:
-        """Drop the oldest records until the file is not larger than its configured size, or has no more records."""
+        """Drop records until the file is not larger than its configured size, or until only those in `pending` remain.
+
+        Dead letters are dropped first, then the oldest others.
+        """
         while store.over_bound() and self._drop_oldest(store, _PART_WHEN_FULL[1], pending):
             pass
 
     def saved(self, store: Store) -> None:
         """Note that all changes are in the file. Create the reserve again if the disk has room for it.
 
-        Until then, a full disk counts as full.
+        The failure of a full disk continues until the reserve exists again.
         """
         if not self._reserve.held and self._reserve.keep():
             store.release_free_space()

@@ -1,4 +1,5 @@
-"""Opens the queue's file. A damaged file is set aside with a date in its name. A new file gets the legible records.
+"""Opens the queue's file. A damaged file is set aside with a date in its name. A new file gets the legible records for
+which there is room.
 
 The new file is written beside the damaged one and then renamed. A power cut at any moment loses nothing: either the
 damaged file is still at its path, or the new file is complete.
@@ -72,7 +73,7 @@ def copy_to(path: Path, max_size_mb: int, removed: Store) -> int | None:
 
     Return the number of records. Change nothing and return None if there is a file at the path, or if the disk or the
     configured size has no room for all records. Raises sqlite3.Error or OSError if the disk is not writable, or if
-    `removed` is damaged.
+    `removed` cannot be read to its end. Raises NotAloneError if another agent has locked the directory.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
@@ -101,8 +102,8 @@ def copy_to(path: Path, max_size_mb: int, removed: Store) -> int | None:
 def legible(store: Store) -> Iterator[Record]:
     """Yield the legible records of a file that may be damaged.
 
-    The file is read from the oldest record on. If a damaged page ends this, the file is also read from the newest
-    record back.
+    The file is read from the oldest record on. If a damaged page ends the reading, the file is also read from the
+    newest record back.
     """
     last = 0
     try:
@@ -115,9 +116,9 @@ def legible(store: Store) -> Iterator[Record]:
 
 
 def _write_new(replacement: Path, max_size_mb: int, records: Iterator[Record]) -> tuple[int, set[int]]:
-    """Write `records` to a new file until the disk is almost full or the file has its configured size.
+    """Write `records` to a new file until the disk or the configured size has no room for the next ones.
 
-    Return how many were written, and the seqs of those for which there was no room.
+    Return the number of records written, and the seqs of the records for which there was no room.
     """
     store = Store.open(replacement, max_size_mb)
     saved: set[int] = set()

@@ -24,7 +24,7 @@ _MOST = 0xFFFF_FFFF
 
 @dataclass(slots=True)
 class _Power:
-    """The mean power of one node type in each step, in W; NaN without a sample."""
+    """The mean power of one node type in each step, in W; NaN if no sample of the step has a power."""
 
     means: array[float] = field(default_factory=lambda: array("f", [nan]) * STEPS)
     total: float = 0.0
@@ -76,8 +76,8 @@ class History:
         """Add a sample. Call it every `SAMPLE_S` seconds."""
         self._advance(now)
         at = self._step % STEPS
-        # A group without a power also has a series. Its empty steps show the page that the sum of several groups is
-        # partial.
+        # A group without a power also has a series. By its empty steps, the page knows that the sum of several groups
+        # is partial.
         self._powers = {group: self._powers.get(group) or _Power() for group in snapshot.flow}
         for group, fields in snapshot.flow.items():
             power = _power(fields)
@@ -92,7 +92,7 @@ class History:
     def shown(self, now: float, time: float) -> dict[str, Any]:
         """Return the history as JSON values, oldest step first. `time` is the Unix second of `now`.
 
-        `began` is the Unix second in which the oldest step began. A power is null if the step has no sample.
+        `began` is the Unix second in which the oldest step began. A power is null if no sample of the step has one.
         """
         self._advance(now)
         order = [step % STEPS for step in range(max(0, self._step - STEPS + 1), self._step + 1)]

@@ -35,7 +35,8 @@ def snapshot(
 ) -> Snapshot:
     """Return the state of the daemon. Call this in the event loop.
 
-    `App.snapshot` adds the fields about clock and disk, and the counters of nodes.
+    `App.snapshot` adds the reason for the state of the clock, the numbers of invalid readings and of counter events,
+    and what is not on the disk.
 
     `started`: monotonic second of the start of the daemon. `nights`: node id → night. `last`: the summary of the last
     push to each endpoint; empty before the first push.
@@ -83,7 +84,7 @@ def _fields_now(
 
 
 def _energies(last: Sequence[Summary]) -> dict[str, Fields]:
-    """Return node id → the energies of the day at the last push."""
+    """Return node id → the energies of the day in the last push that had this node, to any endpoint."""
     return {
         result.summary.node.node_id: {name: value for name, value in result.fields.items() if name.startswith("today_")}
         for summary in sorted(last, key=lambda each: each.time)

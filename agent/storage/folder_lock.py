@@ -3,7 +3,7 @@
 Without this lock, two processes could poll the same devices and push the same messages.
 
 The lock is on the directory itself, so it needs no file and also works on a read-only disk. It ends with the process.
-If the file system does not support locks, the process runs without a lock.
+If the directory cannot be opened, or if its file system does not support locks, the process runs without a lock.
 
 If another directory replaces the locked one at its path, `check_locks` locks the new one too. The daemon calls
 `check_locks` every few seconds, and before it opens a file for writing.

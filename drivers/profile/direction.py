@@ -16,9 +16,10 @@ from drivers.profile.toml_table import TomlTable
 
 
 def directed(table: TomlTable, points: Sequence[Point]) -> tuple[Point, ...]:
-    """Return the points of a profile. If it is `directed`, powers get a `negative` mark, and no `on` point remains.
+    """Return the points of a profile.
 
-    Raises ProfileError.
+    If it is `directed`, the active powers of each node with an `on` point get a `negative` mark, and all `on` points
+    are removed. Raises ProfileError if it is `directed`, but no node has both points.
     """
     if not table.take("directed", bool, False):
         return tuple(points)

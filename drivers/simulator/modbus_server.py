@@ -1,4 +1,4 @@
-"""A Modbus TCP server: one port with its units, function codes 1 to 4.
+"""A Modbus TCP server: one port with its units. It answers the function codes 1 to 4, which are reads.
 
 pymodbus encodes and decodes the frames and the protocol data units. The server of pymodbus is not used, for two reasons
 (docs/decisions/0001-pymodbus.md): it loses the second of two requests that arrive together, and it does not close a
@@ -48,7 +48,8 @@ class SimulatedUnit:
     def answer(self, pdu: bytes) -> bytes:
         """Return the reply to a request: data, or an exception.
 
-        The exceptions are 1 (not a read), 2 (no such address) and 3 (wrong length of the request, or bad count).
+        The exceptions are 1 (the function code is not 1 to 4), 2 (no such address) and 3 (wrong length of the request,
+        or a count outside the limits of the protocol or of the unit).
         """
         reply = self._reply(pdu)
         return bytes((reply.function_code,)) + reply.encode()
