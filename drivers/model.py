@@ -221,7 +221,8 @@ class Reading(NamedTuple):
     """None if the quality is not good."""
     quality: Quality
     at: float
-    """Monotonic seconds at which the registers arrived. If they did not arrive, the start of the poll."""
+    """Monotonic seconds at which the registers arrived; of a sum, the earliest such time of its parts. The start of the
+    poll if no register arrived."""
     node: NodeType | None = None
     """The type of the node that a hybrid or SunSpec device feeds with this reading. None: the device feeds one node."""
 

@@ -11,7 +11,7 @@ A `Ledger` is the state of one counter. The words that these modules use:
 - Total: the growth along the cheapest path. The energy of a day is the total now minus the total at local midnight,
   which is interpolated between the readings before and after midnight.
 - Undecided: a reading is undecided while another path can still become the cheapest. It usually stays undecided for a
-  quarter of an hour, at most for half an hour.
+  quarter of an hour of observed seconds, at most for half an hour of them.
 
 Invariants:
 
@@ -71,7 +71,8 @@ class Ledger(NamedTuple):
     interval_s: float
     """Seconds between the last two readings; 0 before the second."""
     observed_s: float
-    """The observed seconds: the sum of the seconds that the readings represent. A gap counts as one interval."""
+    """The observed seconds: the sum of the seconds that the readings represent, at most 300 s each. A gap counts as one
+    interval."""
     integral_Wh: float
     """Power integrated since the first reading, Wh. Gaps and unknown powers add nothing."""
     power_W: float
