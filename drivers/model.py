@@ -90,7 +90,7 @@ class Table(_Text):
 
 
 class Phase(_Text):
-    """A line conductor. A reading without a phase is the total of the device."""
+    """A line conductor. A reading without a phase is about the whole node, such as a total or a temperature."""
 
     L1 = "l1"
     L2 = "l2"
@@ -228,7 +228,7 @@ class Reading(NamedTuple):
 
 
 Key = tuple[NodeType | None, Quantity, Phase | None]
-"""What a reading measures. Node type None: the device feeds one node. Phase None: the total."""
+"""What a reading measures. Node type None: the device feeds one node. Phase None: the whole node."""
 
 new_reading = partial(tuple.__new__, Reading)
 """Creates a Reading from a tuple of its fields. `Reading.__new__` is Python code and takes twice as long."""

@@ -5,7 +5,8 @@ A `Link` connects at its first read and keeps its connection. Its guarantees:
 - It sends one request at a time and has one connection at a time. It closes the old connection before it opens a new
   one.
 - A reply is accepted only for its own request. After a time-out, a bad reply or a cancelled read, the connection is
-  closed before the next request (a serial port stays open).
+  closed before the next request, with two exceptions: a serial port stays open, and the connection stays open in the
+  first two special cases below.
 - RTU and ASCII frames have no transaction number. So after such a failed request, the next request to the same unit
   waits until no late reply can arrive any more: until two timeouts after the failed request was sent.
 - The wait for a reply ends after the timeout, and at once if the connection is lost.
