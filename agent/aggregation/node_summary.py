@@ -40,7 +40,8 @@ class NodeSummary(NamedTuple):
     got: int
     """Polls of the interval with a usable value."""
     powerless: float
-    """Monotonic second at which the last complete scan without a power ended; minus infinity if there was none."""
+    """Monotonic second at which the last complete scan without a power ended; minus infinity if there was none, or if a
+    later scan had a power."""
     night: Night | None
 
     @property

@@ -137,6 +137,8 @@ class Window:
         if power is not None:
             cells = next(iter(views)).cells
             last_W, at = cells[power], cells[power + AT]
+            if at > -inf:
+                self._powerless = -inf
             if at == -inf or self.node.type is _SOLAR:
                 self._update_night(last_W, at, scan)
             power_W = last_W if at >= scan.started else None

@@ -252,6 +252,15 @@ def test_a_hole_in_an_answer_is_no_sleep(store: EnergyStore) -> None:
     assert "active_power_W" not in body(totals, 1010.0, NOON + 10)["solar"]
 
 
+def test_a_power_ends_the_silence_of_an_answer_without_one(store: EnergyStore) -> None:
+    totals = Aggregator([PV], settings(), store)
+    told(totals, 1000.0, None, NOON)
+    told(totals, 1010.0, 50.0, NOON + 10)
+    holes = scan(1020.0, active_power=None, temperature=12.0)
+    totals.observe([PV], holes._replace(errors=(exception_reply(4, "holding 7"),)), NOON + 20)
+    assert "active_power_W" not in body(totals, 1020.0, NOON + 20)["solar"]
+
+
 @pytest.mark.parametrize(
     ("power", "away_s", "expected"),
     [
