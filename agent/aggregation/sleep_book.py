@@ -42,13 +42,13 @@ class SleepBook:
 
     def __init__(self, saved: Mapping[str, Night]) -> None:
         self.pending = dict(saved)
-        """Node id → night in Unix seconds, for nodes whose power was not read since the start."""
+        """Node id → saved night in Unix seconds, for nodes whose power was not read since the start."""
         self._restored: dict[str, Night] = {}
         """Node id → the night that `restore` last wrote to the window of the node."""
         self._started: float | None = None
         """Monotonic second of the first `restore`, which is the start; None before it."""
         self._reported: dict[str, tuple[str, float]] = {}
-        """Node id → (state, monotonic second) at the newest push, for nodes that may sleep.
+        """Node id → (state, monotonic second of the tick) of the newest report.
 
         The state is "awake", "asleep" or "missing".
         """
@@ -76,7 +76,7 @@ class SleepBook:
                 windows[node_id].night = self._restored[node_id] = night
 
     def report(self, summary: NodeSummary) -> bool:
-        """Record the state of a node, and log a warning if it has become "missing".
+        """Record the state of a node with `when_offline` "sleep". Log a warning if the state has become "missing".
 
         Return whether it has become "asleep". The caller then saves the nights.
         """
@@ -96,7 +96,7 @@ class SleepBook:
         return state == "asleep"
 
     def to_save(self, windows: Iterable[tuple[str, Window]], offset: float) -> dict[str, Night]:
-        """Return all nights in Unix seconds. While the wall clock is unknown, return only the pending ones."""
+        """Return the nights in Unix seconds: the pending ones and, if `offset` is known, those of the other nodes."""
         nights = dict(self.pending)
         if offset > -inf:
             for node_id, window in windows:

@@ -204,7 +204,7 @@ class App:
     async def _push(self, endpoint: EndpointState, tick: Tick, answers: PollFutures) -> None:
         """Wait for `answers`, at most until the deadline of the push. Then end the push interval.
 
-        Store its messages. Also save energies and nights, and write the hourly report, if these are due.
+        Store the messages of the push. If they are due, also save energies and nights, and write the hourly report.
         """
         with bound_contextvars(endpoint=endpoint.push.name):
             deadline = tick.at + endpoint.push.effective_deadline_s

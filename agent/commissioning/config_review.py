@@ -1,4 +1,4 @@
-"""Warnings of `check` about settings that are allowed but probably a mistake, one sentence each."""
+"""Warnings of `check` about settings that are allowed but probably a mistake, and about the files that they name."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def driver_table(name: str, driver: Driver) -> str:
 
 
 def device_tables(places: Sequence[SearchLocation]) -> str:
-    """Return [connection.…] and [[device]] tables for the identified units, and comments for the other units."""
+    """Return the [connection.NAME] and [[device]] tables of the proposals for a scan, with comments on all units."""
     return tables(places, propose(places, Names()))
 
 
@@ -107,7 +107,7 @@ def tables(
 def _named_links(
     places: Sequence[SearchLocation], found: Sequence[UnitProposals], known: Mapping[str, str]
 ) -> Iterator[SearchLocation]:
-    """Yield the places with proposals whose link needs a new [connection.NAME]: it is not `tcp` and not in `known`."""
+    """Yield the places with proposals whose link is not `tcp` and not in `known`: it needs a new [connection.NAME]."""
     used = {each.place.link.address for each in found if each.proposals}
     for place in places:
         if place.link.transport != "tcp" and place.link.address in used and place.link.address not in known:
@@ -169,8 +169,8 @@ def _comments(found: UnitProposals) -> Iterator[str]:
 def _uncertain(identity: Identity) -> Iterator[str]:
     """Yield comments if the device may belong to another family.
 
-    The device did not reply to the requests that recognise the families in `identity.unanswered`. It can still belong
-    to one of them, because a device does not reply to every request.
+    The device did not reply to the requests that recognise the families in `identity.unanswered`, or these requests
+    were not made. So the device can belong to one of these families.
     """
     names = identity.unanswered
     if names:

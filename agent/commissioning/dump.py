@@ -131,17 +131,18 @@ async def run(
     keep_text: bool = False,
     step: Callable[[], None] = lambda: None,
 ) -> Result:
-    """Read the registers, blank private data and decode the values. Close the link.
+    """Read the registers, blank private data, and decode the values if the driver is known. Close the link.
 
-    The registers are the first of these that is given:
+    These registers are read:
 
-    - `ranges`
-    - the registers of the driver
-    - the SunSpec models and the registers of all `profiles`
+    - If `ranges` is not empty: the `ranges`.
+    - Otherwise, if the driver is known: the registers of its profile, or the SunSpec models if it has no profile.
+    - Otherwise: the SunSpec models and the registers of all `profiles`.
 
     A `DriverError` or a cancellation ends the reading. The result then has what was read before, and a `DriverError`.
 
-    `now` returns monotonic seconds. With `keep_text`, nothing is blanked. `step` is called before each request.
+    `now` returns monotonic seconds. With `keep_text`, nothing is blanked. `step` is called before each request, except
+    those that look for SunSpec models.
     """
     taken = Capture()
     if isinstance(subject.driver, RegisterDriver | SunSpec):
@@ -198,9 +199,9 @@ async def _wanted(subject: Subject, ranges: Sequence[Span], profiles: Sequence[P
 
 
 def _numeric_spans(driver: Driver | None) -> Iterator[Span]:
-    """Yield the spans that `redact` must not blank: those of the profile, and that of the first mark of `[identify]`.
+    """Yield the spans that `redact` must not blank: those of the profile, and that of the mark in `[identify]`.
 
-    The marks in `also` are left out, because such a mark may test a serial number.
+    The marks in `also` of `[identify]` are left out, because such a mark may test a serial number.
     """
     if isinstance(driver, RegisterDriver):
         yield from driver.profile.spans

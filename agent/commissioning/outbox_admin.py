@@ -82,7 +82,10 @@ def contents(path: Path) -> Contents:
 
 
 def retry(path: Path, ids: Sequence[str]) -> int:
-    """Let dead letters wait for delivery again; without `ids`, all of them. Return how many. Raises CommandError."""
+    """Let the dead letters with these ids wait for delivery again; all of them if `ids` is empty.
+
+    Return how many were changed. Raises CommandError.
+    """
 
     def revive(store: Store) -> int:
         chosen = _with_ids(list(store.parked()), ids)
@@ -96,8 +99,8 @@ def retry(path: Path, ids: Sequence[str]) -> int:
 def drop(queue: Queue, ids: Sequence[str], *, waiting: bool) -> int:
     """Delete dead letters. With `waiting`, delete the waiting messages instead, including the undated ones.
 
-    If `ids` is empty, all of them are deleted. Return how many were deleted. If the queue of a removed endpoint is then
-    empty, its files are deleted. Raises CommandError.
+    Only messages with these ids are deleted; all of them if `ids` is empty. Return how many were deleted. If the queue
+    of a removed endpoint is then empty, its files are deleted. Raises CommandError.
     """
 
     def delete(store: Store) -> int:

@@ -62,8 +62,8 @@ class PollConfig(Section):
     """[poll]: the poll interval, the statistic of a push interval, and the age at which values are stale."""
 
     interval_s: Seconds = 10.0
-    """The time between two polls of a device. It is shortened until it divides `push.interval_s` or is a multiple of
-    it."""
+    """The time between two polls of a device without `poll_interval_s`. It is shortened until it divides the shortest
+    `push.interval_s`. A longer `poll_interval_s` is shortened to a multiple of that."""
     statistic: Literal["last", "mean"] = "last"
     """The power that is sent: the last value, or the time-weighted mean over the push interval."""
     stale_after_s: Seconds = STALE_INTERVALS * 10.0
@@ -91,7 +91,8 @@ class LogConfig(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Events of this level and above are logged."""
     format: Literal["auto", "console", "json"] = "auto"
-    """`auto`: journald priorities under systemd, else text for people. `json`: one object per line."""
+    """`auto`: journald priorities under systemd, else as `console`. `console`: text for people. `json`: one object per
+    line."""
 
 
 def _one_or_several(value: Any, several: ValidatorFunctionWrapHandler) -> Any:

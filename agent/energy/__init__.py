@@ -1,7 +1,7 @@
 """Calculates energies of the day from counters: ledger, local days, and the file that stores them.
 
-`readings`, `ledger` and the modules that they use (`transitions`, `paths`, `candidate`, `turnover`, `days`) are pure.
-`ledger` explains path, cost, price and candidate. `state` converts a ledger to JSON, `store` writes the file.
+All modules except `store` are pure. `ledger` explains path, cost, price and candidate. `state` converts a ledger to
+JSON, `store` writes the file.
 """
 
 from agent.energy.candidate import EnergyEvent

@@ -1,7 +1,7 @@
 """Logs disk failures of the queue.
 
-In one failure, each of these events is logged at most once: the disk is full, changes are only in memory, the failure
-has ended. Repeated errors are logged only at level debug.
+In one failure, each of these events is logged at most once above the level debug: the disk is full, changes are only
+in memory, the failure has ended.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class DiskFailure:
         self.since: float | None = None
         """Monotonic second at which the present failure began; None without a failure."""
         self._told_in_memory = False
-        """Whether the log has reported that changes are only in memory."""
+        """Whether the log has reported in the present failure that changes are only in memory."""
         self.full = False
-        """Whether the disk was full and has no room for the reserve yet."""
+        """True since the disk was full or had no room for the reserve, until the reserve exists again."""
         self.in_memory = False
         """Whether changes are only in memory."""
 
     def note_full(self) -> None:
-        """Note that the disk is full. The queue uses its reserve, then drops old messages."""
+        """Note that the disk is full or has no room for the reserve."""
         if not self.full:
             log.warning(
                 "outbox_disk_full",

@@ -41,7 +41,7 @@ class Device:
     health of a device if the new device has the same link, an equal origin and at least one node id of the old one."""
     health: DeviceHealth = field(default_factory=DeviceHealth)
     of_hybrid: bool = field(init=False)
-    """Whether a node of the device uses only the readings whose `Reading.node` is its type, as in a hybrid."""
+    """Whether a node of the device uses only the readings whose `Reading.node` is the type of the node."""
     measures_grid: bool = field(init=False)
     """Whether the device is a meter of the grid connection. The power of the whole site depends on it."""
     rank: tuple[bool, float] = field(init=False)

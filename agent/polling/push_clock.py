@@ -1,6 +1,6 @@
-"""Makes the ticks of an endpoint whose interval is not the shortest one.
+"""Makes the ticks of every endpoint except the fastest, which is the one with the shortest interval.
 
-The `Scheduler` makes the ticks of the endpoint with the shortest interval. The polls follow only those ticks.
+The `Scheduler` makes the ticks of the fastest endpoint. The due times of the polls follow only these ticks.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """When to push: ticks by the monotonic clock, labelled by the wall clock. Pure.
 
-- Each tick is exactly one interval after the previous one, by the monotonic clock. The label of a tick is its time by
-  the wall clock, in whole Unix seconds.
-- If the wall clock has moved by half a second or more against the ticks (NTP at boot, the command `date`, drift), the
-  next tick returns to its phase: it comes 0.5 to 1.5 intervals after the previous tick. So no push is repeated, and
-  pushes do not accumulate.
+- The label of a tick is its time by the wall clock, in whole Unix seconds.
+- While the wall clock moves by less than half a second against the ticks, each tick is exactly one interval after the
+  previous one, by the monotonic clock.
+- If it has moved by half a second or more (NTP at boot, the command `date`, drift), the next tick returns to its phase:
+  it comes 0.5 to 1.5 intervals after the previous tick. So no push is repeated, and pushes do not accumulate.
 - If the next label would then be earlier than the last one by at most `WAIT_S`, or equal to it, the pushes wait until
   the label is later. So labels increase.
 - If the wall clock was set back by more than `WAIT_S`, the pushes do not wait, and the labels go back once.
@@ -76,9 +76,9 @@ def next_tick(previous: Tick, monotonic: float, wall: float, interval_s: int, ph
 
 
 def later_tick(tick: Tick, label: int, interval_s: int) -> Tick:
-    """Return `tick`, moved by whole intervals until its label is later than `label`, the label of the last tick.
+    """Return `tick`. If its label is equal to `label` or at most `WAIT_S` earlier, move it by whole intervals.
 
-    If the label of `tick` is earlier than `label` by more than `WAIT_S`, the tick is not moved.
+    The label is then later than `label`, which is the label of the last tick.
     """
     behind = label - tick.time
     if not 0 <= behind <= WAIT_S:

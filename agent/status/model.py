@@ -1,7 +1,7 @@
 """The state of the daemon at one moment, as plain values for page, metrics and terminal.
 
 `Snapshot` holds no secret. Powers are those of this moment, with the signs of the contract: `[push.sign]` changes only
-what is sent. Energies of the day are those of the last push.
+what is sent. The energies of the day of a node are those of the last push that contained the node.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class NodeStatus:
     """Which value replaces a power that is not measured:
 
     - `nominal`: the nominal power while the device is on, otherwise 0 W.
-    - `asleep`: 0 W. The device does not answer, and it may be asleep or has `when_offline` "zero".
+    - `asleep`: 0 W. The device does not answer or reports no power, and the node is asleep or has `when_offline`
+      "zero".
     - None: the power is measured, or `fields` has no power.
     """
 
@@ -40,7 +41,8 @@ class DeviceStatus:
     state: str
     """`waiting` (not polled yet), `ok`, `partial` (values are missing), `asleep` (no answer; counts 0 W) or `lost`."""
     reason: str | None
-    """If the last poll failed, its error. Otherwise what this poll could not read; None if it could read everything."""
+    """If the last poll failed, its error. Otherwise what the last poll could not read; None if it read everything, and
+    before the first poll."""
     lost_s: float | None
     """Seconds since the first failed poll after the last answer; None if the last poll did not fail."""
     age_s: float | None
@@ -78,8 +80,8 @@ class LinkStatus:
     load: float | None
     """The share of the time in which the link is busy. Above 1, the link is too slow for its devices.
 
-    The load is a sum over the devices that answer: the duration of the last poll, divided by the interval of the
-    device. None if no device answers.
+    The load is a sum over the devices that answered their last poll: the duration of this poll, divided by
+    `interval_s`. None if there is no such device.
     """
 
 
@@ -122,8 +124,8 @@ class Snapshot:
     reason: str | None
     """Why the daemon is not ready: the reasons of its endpoints (`reason_of_all`); None if it is ready."""
     clock: str
-    """`synchronised`, `unsynchronised` (its time is used nevertheless) or `waiting` (nothing is sent until the clock is
-    trusted)."""
+    """`synchronised`, `unsynchronised` (its time is used nevertheless) or `waiting` (at least one endpoint waits for
+    the clock: its new messages are stored, but not sent)."""
     flow: Mapping[str, Fields]
     """Group → its fields, for the groups that have nodes."""
     devices: tuple[DeviceStatus, ...]

@@ -1,6 +1,6 @@
 """Channels are the identical parts of one device, such as the outputs of a relay board. Pure.
 
-The configuration has a [[device]] for each channel. Driver `NAME:2` reads the second channel.
+The configuration has a [[device]] table for each channel in use. Driver `NAME:2` reads the second channel.
 """
 
 from __future__ import annotations

@@ -79,8 +79,10 @@ class Serial:
 def bounded(reading: Reading, kind: Kind, limit_W: float) -> Reading:
     """Return the reading. If it is a power whose magnitude is above `limit_W`, it becomes invalid.
 
-    `limit_W` is the largest possible power of the device. It does not limit the power of a meter or of the node `grid`,
-    because this power does not flow through the device.
+    `limit_W` is the largest possible power of the device. It limits only powers that flow through the device:
+
+    - If the reading has a node type (`Reading.node`): those of `solar` and `storage`.
+    - Otherwise: those of a device whose kind is in `_BOUNDED_KINDS`.
     """
     owned = reading.node in _BOUNDED if reading.node is not None else kind in _BOUNDED_KINDS
     if not owned or reading.quantity not in _POWERS or not isinstance(reading.value, float):

@@ -1,8 +1,8 @@
 """Plans the requests for the points of a device: the fewest requests, then the fewest registers. Pure.
 
 A request may include at most `max_gap` unused registers between two spans. It must not include an address that the
-device refuses. It must not include registers on both sides of a barrier or a cut. A span is never split:
-barriers, cuts and refused addresses inside a span have no effect.
+device refuses. It must not include registers on both sides of a barrier or a cut. These limits apply only between
+spans. A span is never split, even if it includes barriers, cuts or refused addresses.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Span:
     address: int
     count: int
     barrier: bool = False
-    """If true, a request that reads this span must begin at its address."""
+    """If true, a request that reads this span must begin at `address`, unless the span lies in another one."""
 
     @property
     def end(self) -> int:
@@ -59,12 +59,12 @@ class Limits:
 
     max_registers: int = MAX_REGISTERS
     max_gap: int = TRANSPORTS["tcp"].max_gap
-    """In registers. For coils and discrete inputs, 16 bits count as one register."""
+    """Maximum number of unused registers between two spans. For coils and discrete inputs, 16 bits count as one."""
     holes: frozenset[tuple[Table, int]] = frozenset()
-    """Addresses that no request may include, because the device refuses them."""
+    """Addresses that no request may include between two spans, because the device refuses them."""
     max_bits: int = MAX_BITS
     cuts: frozenset[tuple[Table, int]] = frozenset()
-    """Learned from the device: a request must not include both such an address and the address before it."""
+    """Learned from the device: a request that reads a span at such an address must begin there."""
 
     def most(self, table: Table) -> int:
         """Return the largest number of registers or bits of one request."""

@@ -16,7 +16,7 @@ Values = Mapping[Key, Value]
 
 
 def profile_unit(profile: Profile, values: Callable[[], Values], unit_id: int = 1) -> SimulatedUnit:
-    """Return a device with this profile and the current `values`, rounded to the step of its registers.
+    """Return a device with this profile and the current `values`, which are rounded to the step of the registers.
 
     - A quantity without a value has the words for "not available". If the profile defines no such words, a float is
       NaN, and the registers of other types do not exist.
