@@ -59,7 +59,7 @@ _UNBOUNDED = 10_000  # characters; wide enough for every table
 
 @dataclass(frozen=True, slots=True)
 class DemoDisplay:
-    """The live display. It omits what does not fit into the terminal."""
+    """The live display. It omits the columns and the messages that do not fit into the terminal."""
 
     devices: Sequence[Device]
     summary: Summary | None

@@ -91,8 +91,8 @@ class Endpoint:
     async def post(self, record: Record, backlog: int) -> Outcome:
         """POST one message. Return every failure as an Outcome; only a cancellation is raised.
 
-        `backlog` is the number of messages that wait after this one. If the answer is 401 and there is another token,
-        the message is posted once more, with that token.
+        `backlog` is the number of other messages that wait. If the answer is 401 and there is another token, the
+        message is posted once more, with that token.
         """
         try:
             async with asyncio.timeout(self._config.timeout_s) as deadline:
@@ -164,7 +164,8 @@ class Endpoint:
         return self._rejection(response, reply)
 
     def _rejection(self, response: httpx.Response, reply: bytes) -> Outcome:
-        # A date in Retry-After is a time of the endpoint's clock: compare it with the Date header, not with our clock.
+        # A date in Retry-After is a time of the endpoint's clock. It is compared with the Date header; only without a
+        # valid Date, with our clock.
         now = parse_date(response.headers.get("date", "")) or self._clock.time()
         location = response.headers.get("location", "") if response.status_code < 400 else ""
         target = self._secrets.quoted(re.split("[?#]", location)[0])  # the rest may be a secret of the endpoint

@@ -105,7 +105,7 @@ class EndpointStatus:
     """The last attempts, newest first."""
     backlog: Backlog
     superseded: int = 0
-    """Live messages that a newer push replaced before their first attempt."""
+    """Live messages that a newer tick replaced before their first attempt, while the endpoint was well."""
     behind: str | None = None
     """Why live messages are late although attempts succeed; None if they are not late."""
     next_attempt_s: float | None = None
