@@ -20,7 +20,7 @@ _INTERVAL = "60"
 
 @dataclass(frozen=True, slots=True)
 class SiteOptions:
-    """The answers from the options of the command; None for an option that was not given."""
+    """The options of the command. Without its option, a value is None, and `insecure_http` is False."""
 
     node_id: str | None
     url: str | None

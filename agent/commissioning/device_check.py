@@ -56,13 +56,13 @@ class DeviceResult:
 
 
 STEPS = 2
-"""Calls of `step` for each device: after its poll, and after its identification."""
+"""Calls of `step` for each device: after its poll, and after the check of its driver and nodes."""
 
 
 async def check_link(
     connection: Connection, identifier: Identifier, clock: Clock, step: Callable[[str], None]
 ) -> list[DeviceResult]:
-    """Poll every device of the link. Then identify the devices that gave a scan.
+    """Poll every device of the link. Then check the driver and the nodes of each device that gave a scan.
 
     A device is polled again if its first poll fails. The link is closed at the end.
     """
@@ -114,7 +114,11 @@ async def _check_device(result: DeviceResult, clock: Clock) -> None:
 async def _other_family(device: Device, link: object, identifier: Identifier) -> list[str]:
     """Return a hint if the device is identified as other families, but not as the family of its driver.
 
-    There is no hint if the device did not reply to the requests that recognise the family of its driver.
+    There is no hint in these cases:
+
+    - The driver has no profile.
+    - The device did not reply to the requests that recognise the family of its driver.
+    - The link fails.
     """
     driver = device.driver
     if not isinstance(driver, RegisterDriver):
@@ -163,7 +167,8 @@ def _orders_to_try(order: WordOrder) -> list[WordOrder]:
 async def _word_order_hint(device: Device, readings: Sequence[Reading], clock: Clock) -> str | None:
     """Poll again in the other word orders if a value is impossible.
 
-    Return a hint about the first order in which all values are possible; None if there is no such order.
+    Return a hint about the first order in which all values are possible and at least one is not 0. Return None if there
+    is no such order, or if one of these polls fails.
     """
     driver = device.driver
     if all(map(possible, readings)) or not isinstance(driver, RegisterDriver):

@@ -77,7 +77,7 @@ def failure_line(name: str, address: str, error: Exception) -> str:
 
 
 def _target(place: str) -> str:
-    """Return the arguments of `scan` for a link: a serial port, or a host and its port if the port is unusual."""
+    """Return the arguments of `scan` for a link: a serial port, or a host and, if it is unusual, its port."""
     if place.startswith("/"):
         return place
     host, _, port = place.rpartition(":")

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import deque
 
 TICKS = 10
-"""Maximum number of ticks over which `LiveRate.words` averages the rates. After this number of ticks in a row without
-late messages, the endpoint is fast enough again."""
+"""Maximum number of ticks over which `LiveRate.words` averages the rates."""
 CALM_S = 180.0
-"""At long intervals, fewer than `TICKS` ticks are enough: as many as fit into this many seconds, and at least one."""
+"""Without late messages for this many seconds, the endpoint is fast enough again. The seconds count as whole ticks: at
+least one and at most `TICKS`."""
 
 
 class LiveRate:
@@ -29,7 +29,7 @@ class LiveRate:
     def superseded(self, made: int, tried: int) -> bool:
         """Note a replaced tick with `made` messages, of which `tried` had an attempt.
 
-        Return whether the endpoint is fast enough again (`TICKS`).
+        Return whether enough ticks in a row had no late messages (`CALM_S`).
         """
         self._ticks.append((made, tried))
         if tried < made:
@@ -39,7 +39,9 @@ class LiveRate:
         return self._calm >= min(TICKS, max(1, CALM_S // self._interval_s))
 
     def confirmed(self) -> tuple[int, int]:
-        """Return the number of late messages since the last call, and the number of all messages of their ticks.
+        """Return the number of late messages, and of all messages of their ticks.
+
+        Both count since the last call of `confirmed` or `forget`.
 
         Call this when a message was delivered. Before that, it is not known whether the endpoint is slow or down.
         """

@@ -16,9 +16,10 @@ class Basis(IntEnum):
     """How exactly the energy of a day is known, best first. `quality.today` uses the names in lower case."""
 
     SEEN = 0
-    """There are readings shortly before and after midnight."""
+    """There are readings shortly before and after midnight, or the counter did not grow over the gap at midnight."""
     REGISTER = 1
-    """The energy is that of the device's daily register."""
+    """Midnight is in a gap between readings. The energy from midnight to the end of the gap is that of the device's
+    daily register."""
     INTERPOLATED = 2
     """Midnight is in a gap between readings. The growth over the gap is divided in proportion to time."""
     ESTIMATED = 3
@@ -38,8 +39,9 @@ class Day(NamedTuple):
     date: str
     """ISO 8601."""
     start: float
+    """The midnight at which the day begins, in Unix seconds."""
     end: float
-    """Unix seconds of both midnights."""
+    """The midnight at which the day ends, in Unix seconds."""
     base: float
     """The ledger's total at the beginning of the day, Wh."""
     basis: Basis
