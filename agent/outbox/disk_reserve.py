@@ -24,9 +24,9 @@ class Reserve:
         """Whether the last `keep` succeeded and `give` was not called after it."""
 
     def keep(self) -> bool:
-        """Create the file, unless it exists or the disk has less than twice `RESERVE_BYTES` free.
+        """Create the file or extend it to `RESERVE_BYTES`, unless the disk has less than twice as much free space.
 
-        Return whether the file exists with its whole size.
+        Return whether the file has this size.
         """
         try:
             self.held = self._ensure_file()

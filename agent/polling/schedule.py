@@ -35,7 +35,7 @@ class Schedule:
         """Monotonic second of a tick. None before the first call of `align`."""
         self._started = False
         self._heap: list[tuple[float, int, DueTimes, Batch]] = []
-        """The entry with the earliest due time is at index 0. Each entry has another number, so that `DueTimes` are
+        """The entry with the earliest due time is at index 0. Each entry has its own number, so that `DueTimes` are
         never compared."""
         self._changed = WakeEvent()
         self._skipped = 0
@@ -44,14 +44,20 @@ class Schedule:
         """Monotonic second at which the log last reported skipped polls."""
 
     def align(self, push_s: float, at: float) -> bool:
-        """Count the due times from the tick at monotonic second `at`. Return whether they move. If so, call `use`."""
+        """Count the due times from the tick at monotonic second `at`.
+
+        Return whether the due times move. If they do, the caller must call `use`.
+        """
         if self._anchor is not None and push_s == self._push_s and same_phase(self._anchor, at, push_s):
             return False
         self._push_s, self._anchor = push_s, at
         return True
 
     def use(self, workers: Sequence[LinkWorker]) -> None:
-        """Calculate the due times of these links. Call `release` before, because `use` forgets past due times."""
+        """Calculate the due times of these links. Call `release` before, because `use` forgets past due times.
+
+        Does nothing before the first call of `align`.
+        """
         if self._anchor is None:
             return
         now = self._clock.monotonic()
@@ -75,7 +81,7 @@ class Schedule:
 
     @property
     def next_due(self) -> float:
-        """The next due time, in monotonic seconds; infinite without devices."""
+        """The next due time, in monotonic seconds; infinite without devices and before the first `use`."""
         return self._heap[0][0] if self._heap else inf
 
     def release(self) -> None:

@@ -28,18 +28,19 @@ from agent.runtime import printable
 __all__ = ["MAX_BODY", "MAX_CONNECTIONS", "Validator", "Verdict", "serve", "serving"]
 
 Report = Callable[[Verdict, Mapping[str, str]], None]
-"""Called for each POST with its verdict and its headers (lower-case names). The calls do not overlap."""
+"""Called for each verdict on a POST, with the verdict and the headers of the POST (lower-case names). The calls do not
+overlap."""
 
 _MAX_HEAD = 16 * 1024
 """Maximum bytes of the request line and the headers together."""
 _LENGTH = re.compile("[0-9]{1,9}")
-# Seconds for which a sender may keep its connection open between two pushes.
+# Seconds for which a sender may keep its connection open between two requests.
 _IDLE_S = 600.0
 # Maximum seconds of a TLS handshake, and of a request with its answer. One that takes longer is an attack or a broken
 # connection, even if bytes still arrive.
 _REQUEST_S = 60.0
-# Seconds for which the rest of the body is read and ignored after a refusal. If the server closed the connection at
-# once, the system would reset it, and the sender might not see the answer.
+# Maximum seconds for which the rest of the body is read and ignored after a refusal. If the server closed the
+# connection at once, the system would reset it, and the sender might not see the answer.
 _LINGER_S = 2.0
 
 
@@ -190,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(Verdict(405, ("POST telemetry here",)))
 
     def _may_read_body(self) -> bool:
-        """Check the token and the length of a POST. If one is refused, send the refusal and return False."""
+        """Check the token and the length of a POST. If the POST is refused, send the refusal and return False."""
         if self.command != "POST":
             return True
         refused = self.server.refusal(self.headers)
@@ -225,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(reply)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Write nothing, because `report` writes the lines."""
+        """Write nothing, because the `Report` callback gets the verdicts."""
 
 
 def by_lower_name(message: Message) -> dict[str, str]:
@@ -234,7 +235,10 @@ def by_lower_name(message: Message) -> dict[str, str]:
 
 
 def _unreadable(headers: Message) -> Verdict | None:
-    """Return the verdict on a request without a usable Content-Length. Return None if the body can be read."""
+    """Return the verdict on a request whose body cannot be read, because of its Content-Length or Transfer-Encoding.
+
+    Return None if the body can be read.
+    """
     lengths = headers.get_all("content-length", [])
     if len(set(lengths)) > 1:
         return Verdict(400, ("the request has two different Content-Length headers",))

@@ -12,7 +12,7 @@ import hmac
 import re
 from collections.abc import Mapping
 
-# Largest difference between `webhook-timestamp` and the clock of the receiver in seconds, as in the official libraries.
+# Largest difference in seconds between `webhook-timestamp` and the clock of the receiver, as in the official libraries.
 # An attacker can repeat a signed message only within this time. The clock of a site is rarely off by more.
 TOLERANCE_S = 300.0
 _SECONDS = re.compile("[0-9]{1,11}")
@@ -21,9 +21,9 @@ _SECONDS = re.compile("[0-9]{1,11}")
 def problem(secrets: str, headers: Mapping[str, str], body: bytes, now: float) -> str | None:
     """Return the problem with the signature of a POST; None if it is valid.
 
-    `secrets` contains one or more `whsec_<base64>`, separated by white space. Each of them is accepted, so that a
-    secret can be rotated. `headers` have lower-case names. `body` is the decompressed JSON. `now` is in Unix seconds.
-    Raises ValueError if a secret is not base64.
+    `secrets` contains one or more `whsec_<base64>`, separated by white space; the prefix may be absent. A signature
+    with any of them is accepted, so that a secret can be rotated. `headers` have lower-case names. `body` is the
+    decompressed JSON. `now` is in Unix seconds. Raises ValueError if a secret is not base64.
     """
     given = headers.get("webhook-signature", "")
     at = headers.get("webhook-timestamp", "")

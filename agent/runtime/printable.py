@@ -19,9 +19,8 @@ _MOST_MISTAKES = 100
 def printable(text: str, most: int = MOST) -> str:
     r"""Return `text` as one line of at most `most` characters.
 
-    A character that is not printable (control, format, surrogate, unassigned) becomes an escape as in TOML, such as
-    `\u001b`. The middle of a longer text is removed, because an error text begins with the place and ends with the
-    reason.
+    A character that is not printable (`str.isprintable`) becomes an escape as in TOML, such as `\u001b`. The middle of
+    a longer text is removed, because an error text begins with the place and ends with the reason.
     """
     if len(text) > most:
         text = f"{text[:most]}…{text[-most:]}"  # the middle is not shown, and escaping megabytes is slow
@@ -37,7 +36,7 @@ def complaints(lines: Sequence[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return the whole `text`, with escapes instead of characters that are not printable, for a file."""
+    """Return the whole `text`, with escapes instead of characters that are not printable."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else _escape(each) for each in text)

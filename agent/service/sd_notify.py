@@ -14,11 +14,14 @@ from agent.runtime import printable
 def notify(*lines: str, environ: Mapping[str, str] | None = None) -> bool:
     """Send assignments such as "READY=1" in one message. Return False if the message was dropped.
 
-    This function never waits. A message is dropped if the socket of the service manager is full. Only READY=1 is not
-    dropped, because systemd ends a service that never sends it: a thread waits until the socket has room.
+    This function never waits. If the socket of the service manager is full:
 
-    Does nothing and returns True if there is no service manager or it cannot be reached. Its address comes from
-    `environ`, or from the environment of this process if `environ` is None.
+    - A message with READY=1 is sent by a thread, which waits until the socket has room. systemd ends a service that
+      never sends READY=1.
+    - Any other message is dropped.
+
+    Returns True without a message if there is no service manager or it cannot be reached. The address of the service
+    manager comes from `environ`, or from the environment of this process if `environ` is None.
     """
     address = (os.environ if environ is None else environ).get("NOTIFY_SOCKET")
     if not address:
@@ -57,7 +60,7 @@ def status(text: str) -> str:
 
 
 def watchdog_s(environ: Mapping[str, str], pid: int) -> float | None:
-    """Return the limit of systemd's watchdog for process `pid`, in seconds; None if it does not watch this process."""
+    """Return the limit of systemd's watchdog for process `pid`, in seconds; None if systemd does not watch `pid`."""
     text = environ.get("WATCHDOG_USEC", "")
     if not text.isdecimal() or not int(text) or environ.get("WATCHDOG_PID", str(pid)) != str(pid):
         return None
