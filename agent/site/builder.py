@@ -2,7 +2,7 @@
 
 Nothing is opened: a link connects at its first read. These mistakes raise ConfigError:
 
-- an unknown driver, or a wrong profile,
+- an unknown driver, or a wrong profile or channel,
 - a node that the device cannot feed,
 - two devices with different settings for the same link,
 - a wrong `within`.
@@ -73,8 +73,11 @@ def only(site: Site, node_ids: Sequence[str]) -> Site:
 def build(config: Config, origin: str, running: Site = NOTHING) -> Site:
     """Build the site of `config`. `origin` names the file in error texts. Raises ConfigError with all mistakes.
 
-    A link with unchanged settings is taken from the `running` site, and so are the unchanged devices on this link. They
-    keep their state.
+    A link with unchanged settings is taken from the `running` site. A device on this link keeps its state if both
+    conditions hold:
+
+    - Its driver, profile, unit id and settings for requests are unchanged.
+    - It still has at least one of its nodes.
     """
     return _SiteBuilder(config, origin, running).build()
 
@@ -250,7 +253,10 @@ class _SiteBuilder:
         - `timeout_s`: key of the device, default of its family, key of its connection.
         - `connect_delay_s` and `request_gap_s`: key of the device, the longer value of family and connection.
         - `port` without a connection: key of the device, default of its family, 502.
-        - `port` with a connection, and all other settings: key of the connection.
+        - `host` without a connection: key of the device.
+        - `port` and `host` with a connection, and all other settings: key of the connection.
+
+        Without a connection, the defaults of `LinkSettings` replace the keys of the connection.
         """
         asks = driver.defaults
         connection: ConnectionConfig | LinkSettings

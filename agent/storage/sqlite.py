@@ -137,7 +137,7 @@ class WatchedFiles:
     """Detects that an open database, its write-ahead log or the index of the log (`-shm`) was removed or replaced."""
 
     def __init__(self, path: Path) -> None:
-        """The database must be open, so that its write-ahead log and the index exist."""
+        """The database must be open. The log and the index are watched if they exist now."""
         self._path = path
         self._opened = path.stat()
         self._size = self._opened.st_size
@@ -205,7 +205,10 @@ def set_aside(path: Path, suffix: str) -> Path:
 
 
 def rename(path: Path, target: Path) -> None:
-    """Rename the file and its write-ahead log. If a power cut interrupts this, the same call completes it later."""
+    """Rename the file and its write-ahead log, and delete the index of the log.
+
+    If a power cut interrupts this, the same call completes it later.
+    """
     _index_of(path).unlink(missing_ok=True)
     for source in _files(path):
         source.rename(target.with_name(target.name + source.name.removeprefix(path.name)))
@@ -299,7 +302,7 @@ def _index_of(path: Path) -> Path:
 def _files(path: Path) -> list[Path]:
     """Return the write-ahead log and the file, if they exist.
 
-    The log comes first, because `rename` must move it first. A file without its log would lack data. A log without its
-    file is harmless.
+    The log comes first, because `rename` must move it first. If the file came first, a power cut could leave it at the
+    new path without its log, so without a part of its data. A log at the new path without its file is harmless.
     """
     return [file for file in (_log_of(path), path) if file.exists()]
