@@ -4,8 +4,9 @@ These registers are blanked:
 
 - Four or more registers in a row that contain text. Serial numbers, site names and network names are stored as text.
 - Numeric serial numbers at known addresses (`NUMBERS`).
+- The serial number in SunSpec's common model, even if the caller needs it.
 
-These registers are kept:
+Other registers are kept. Of the texts and numbers above, these are kept too:
 
 - The registers that the caller needs, such as those of the points of the profile.
 - Manufacturer, model, options and version in SunSpec's common model. They identify the device family.
@@ -89,7 +90,7 @@ def _common_models(holding: Mapping[int, int]) -> Iterator[int]:
 
 
 def _texts(table: Table, words: Mapping[int, int], kept: set[tuple[Table, int]]) -> Iterator[Span]:
-    """Yield the runs of at least `_SHORTEST_REGISTERS` registers that are text.
+    """Yield the runs of at least `_SHORTEST_REGISTERS` registers that are text and not in `kept`.
 
     A register is text if it has two of the characters `_LETTERS`, or one of them before a NUL.
     """

@@ -11,13 +11,13 @@ point can have no value for three reasons:
   - The marks give no direction.
 - The value *is impossible*: it is outside its range, or the profile has no name for this number of a state.
 
-For the last two reasons, the first fallback with a value is used. If no fallback has a value, an impossible value is
-invalid, and a value that the device does not have is missing. But if the point is optional, its sum omits a value that
-the device does not have.
+For the last two reasons, the first fallback with a value is used. If no fallback has a value, the point is invalid if
+the point or one of its fallbacks has an impossible value. Otherwise the device does not have the point: an optional
+point is omitted from its sum, and any other point is missing.
 
-If a sum omits all its parts, its reading is missing. A missing reading of an optional gauge is left out until the gauge
-has had a value; an active power is never left out. `DeviceKnowledge` says what changes for optional points that had a
-value in an earlier poll.
+If a sum omits all its parts, its reading is missing, except that a total active power is then the sum of its phases. A
+missing reading of an optional gauge is left out until the gauge has had a value; an active power is never left out.
+`DeviceKnowledge` says what changes for optional points that had a value in an earlier poll.
 
 If a device has voltage and frequency, and all its values are 0, all its readings are missing.
 """
@@ -47,7 +47,7 @@ class DeviceKnowledge:
     """
 
     held: dict[Mark, float] = field(default_factory=dict)
-    """Mark → monotonic second at which the mark held last."""
+    """Mark → monotonic second of the start of the last poll in which all registers of the mark matched."""
     chosen: dict[int, int] = field(default_factory=dict)
     """Slot of a counter with fallbacks → index of the candidate that had a value first. Later polls use only this
     candidate."""
@@ -64,8 +64,8 @@ class DeviceKnowledge:
 def evaluate(answers: Answers, refused: Collection[Span], known: DeviceKnowledge, at: float) -> Sequence[Reading]:
     """Return one reading for each node, quantity and phase, and for each total of phases. Update `known`.
 
-    Optional gauges that the device does not have are left out. `refused`: the spans that the device refuses. `at`:
-    monotonic second of the start of the poll.
+    A missing reading of an optional gauge is left out until the gauge has had a value. `refused`: the spans that the
+    device refuses. `at`: monotonic second of the start of the poll.
     """
     layout = answers.layout
     if not layout.direct or known.limit_W or None in answers.times:
@@ -127,7 +127,10 @@ class _Evaluation:
         return parts
 
     def _part(self, slot: int, point: Point) -> Part:
-        """Return the reading of a point, or None if the point is optional and the device does not have it."""
+        """Return the reading of a point, or None if the sum omits the point.
+
+        The sum omits an optional point that the device does not have, unless the point is in `known.seen`.
+        """
         reading = self._first(slot, point)
         if reading is None:
             return self._unread(point)
@@ -177,7 +180,7 @@ class _Evaluation:
     def _read(self, slot: int, candidate: Point) -> Reading | None:
         """Return the reading of a slot, or None if it was not read. It is missing if the device refuses the registers.
 
-        It is also missing if it is the power of a battery and has the lowest number of its type.
+        The power of a battery is also missing if its value is the lowest number of its type.
         """
         reading = self.answers.reading(slot)
         if reading is None:
@@ -207,7 +210,10 @@ class _Evaluation:
         )
 
     def _at_separate_addresses(self, candidate: Point) -> Reading | None:
-        """Return the reading of a value whose words are at separate addresses; None if a word was not read."""
+        """Return the reading of a value whose words are at separate addresses.
+
+        It is missing if the device refuses one of the words. Return None if a word was not read for another reason.
+        """
         words = [self.answers.captured.get(span) for span in candidate.spans]
         if self._is_refused(candidate.spans):
             return self._unread(candidate)
@@ -218,10 +224,10 @@ class _Evaluation:
         return Reading(candidate.quantity, candidate.phase, value, quality, min(at for _, at in known), candidate.node)
 
     def _directed(self, reading: Reading, candidate: Point, negative: Mark) -> Reading | None:
-        """Return the magnitude in `reading` with the sign that the marks give. Return None if a mark was not read.
+        """Return the magnitude in `reading` with the sign that the marks give.
 
-        The reading is missing if the device refuses the registers of a mark. If there are two marks, and both hold or
-        neither holds, a magnitude other than 0 gives a missing reading.
+        If a mark was not read, return a missing reading if the device refuses the registers of a mark, otherwise None.
+        If there are two marks, and both hold or neither holds, a magnitude other than 0 gives a missing reading.
         """
         if not isinstance(reading.value, float):
             return reading

@@ -148,7 +148,7 @@ def named(table: TomlTable, key: str, marks: Mapping[str, Mark]) -> Mark | None:
 def selecting(table: TomlTable, key: str, marks: Mapping[str, Mark]) -> Mark | None:
     """Return the mark that `key` names, for a variant or for repeated blocks; None without this key.
 
-    Raises ProfileError, also if the mark has `grace_s`.
+    Raises ProfileError if there is no such mark, or if the mark has `grace_s`.
     """
     mark = named(table, key, marks)
     if mark is not None and mark.grace_s:

@@ -92,7 +92,7 @@ class Battery:
 class SimulatedPlant:
     """The whole site.
 
-    - `start_s`: local time of day of the start, in seconds.
+    - `start_s`: the moment of the start, in seconds since the first midnight, without clock changes.
     - `clock_changes`: pairs of a moment and the seconds by which the local clock is then set forward. The moment is in
       seconds since the first midnight, without clock changes. With `(7200, 3600)`, day 0 has 23 hours. With
       `(10800, -3600)`, it has 25 hours.
@@ -128,7 +128,7 @@ class SimulatedPlant:
         }
         """The flows of all devices and of the household, by name."""
         self.days: list[dict[str, Energy]] = []
-        """The true energies of each complete local day. The first day begins at `start_s`."""
+        """The true energies of each local day that has ended. On the day of the start, they count from `start_s`."""
         self._sky, self._household = Sky(seed), Household(seed)
         self._heat_pump, self._boiler, self._charger = SimulatedHeatPump(seed), Boiler(seed), Charger(seed)
         self._south = Roof(peak_W=6_600, rated_W=6_000, tilt_deg=35, azimuth_deg=-10)
