@@ -44,7 +44,7 @@ def _timezone(name: str) -> str:
     return name
 
 
-def _proxy_url(url: str) -> str:
+def _url(url: str) -> str:
     if len(url) > _LONGEST_URL:
         raise ValueError(f"must have at most {_LONGEST_URL} characters; servers may refuse more (it has {len(url)})")
     try:
@@ -63,10 +63,16 @@ def _proxy_url(url: str) -> str:
 
 
 def _endpoint_url(url: str) -> str:
-    parts = urlsplit(_proxy_url(url))
+    parts = urlsplit(_url(url))
     if parts.username or parts.password:
         raise ValueError("must not carry a user or password; use push.token_file")
     return url
+
+
+def _proxy_url(url: str) -> str:
+    if re.match(r"[^/?#]*//[^/?#]*[/?#].*@", url):
+        raise ValueError("must have %2F, %3F or %23 instead of /, ? or # in its user and password")
+    return _url(url)
 
 
 def _host(name: str) -> str:

@@ -11,9 +11,13 @@ from pydantic import BaseModel, ValidationError
 
 from agent.config.environment import inside, model_in, variable_of
 from agent.config.errors import did_you_mean
+from agent.security import without_secrets
 
 _TABLES = frozenset({"dict_type", "model_type", "model_attributes_type"})
 """Pydantic's types of the errors for a value that is not a table."""
+_HIDDEN = _TABLES | {"path_type"}
+"""The types of errors whose value is not shown. A table may hold a token. The value of the key of a file may be the
+secret itself."""
 
 # Maximum number of keys that an error text lists.
 _MOST_LISTED = 12
@@ -72,7 +76,7 @@ def _rule(item: Any, place: str, steps: list[str], root: type[BaseModel]) -> str
         if isinstance(value, BaseModel | dict) or not place:
             return f"{'.' if place else ''}{message}"
     message = _PLAIN_WORDS.get(kind, message).removeprefix("Input ")
-    shown = "a secret" if "token" in steps[-1:] else _shown(value, table=kind in _TABLES)
+    shown = "a secret" if "token" in steps[-1:] else _shown(value, hidden=kind in _HIDDEN)
     return f": {message[:1].lower()}{message[1:]} (found {shown}){_remedy(item, steps)}"
 
 
@@ -91,22 +95,26 @@ _PLAIN_WORDS = {
 }
 
 
-def _shown(value: object, *, table: bool = False) -> str:
-    """Return the value for an error text, without secrets. A table may hold a token, and a URL may hold a password.
+def _shown(value: object, *, hidden: bool) -> str:
+    """Return the value for an error text, without secrets. `hidden`: only the kind of the value is shown.
 
-    `table`: whether a table is expected. If so, a text or a list is not shown.
+    A table is never shown, because it may hold a token. A text may be a URL with a password.
     """
     if isinstance(value, dict):
         return "a table"
-    if table and isinstance(value, str):
-        return "a text"
-    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        return "a list of tables"
-    if table and isinstance(value, list):
-        return "a list"
-    text = re.sub(r"//[^/\s]*@", "//…@", repr(value))
-    text = re.sub(r"(//[^\s?]*)\?[^\s']*", r"\1?…", text)
+    if isinstance(value, list):
+        if any(isinstance(item, dict) for item in value):
+            return "a list of tables"
+        if any(isinstance(item, list) for item in value):
+            return "a list of lists"
+    if hidden:
+        return "a text" if isinstance(value, str) else "a list" if isinstance(value, list) else "a value"
+    text = repr([_safe(item) for item in value] if isinstance(value, list) else _safe(value))
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"
+
+
+def _safe(value: object) -> object:
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 def _remedy(item: Any, steps: list[str]) -> str:
@@ -121,7 +129,7 @@ def _remedy(item: Any, steps: list[str]) -> str:
     if isinstance(value, list) and kind in ("model_type", "model_attributes_type"):
         return f"; write [{'.'.join(steps)}], in one pair of brackets"
     if kind == "tuple_type" and isinstance(value, str):
-        return f'; write ["{value}"]'
+        return f'; write ["{without_secrets(value)}"]'
     return ""
 
 

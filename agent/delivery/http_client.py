@@ -25,7 +25,17 @@ from agent.delivery.http_resolver import STARTED, NetworkBackend
 from agent.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
 from agent.outbox import Record
 from agent.runtime import Clock
-from agent.security import Secret, SecretFile, Secrets, TlsFileError, Token, client_context, signatures, signing_keys
+from agent.security import (
+    Secret,
+    SecretFile,
+    Secrets,
+    TlsFileError,
+    Token,
+    client_context,
+    signatures,
+    signing_keys,
+    without_secrets,
+)
 
 if TYPE_CHECKING:
     from agent.config import PushConfig
@@ -168,7 +178,8 @@ class Endpoint:
         # valid Date, with our clock.
         now = parse_date(response.headers.get("date", "")) or self._clock.time()
         location = response.headers.get("location", "") if response.status_code < 400 else ""
-        target = self._secrets.quoted(re.split("[?#]", location)[0])  # the rest may be a secret of the endpoint
+        # User, password and query may be secrets of the endpoint.
+        target = self._secrets.quoted(without_secrets(re.split("[?#]", location)[0]))
         said = f"redirect to {target}" if location else self._secrets.quoted(reply)
         if self._plain and says_that_it_wants_tls(response.status_code, reply):
             return Misconfigured(response.status_code, f"HTTP {response.status_code}: {said}; {WANTS_TLS}")

@@ -1,10 +1,11 @@
-"""Secrets, texts without secrets, TLS contexts, signatures and loopback addresses."""
+"""Secrets, texts and URLs without secrets, TLS contexts, signatures and loopback addresses."""
 
 from agent.security.loopback import is_loopback
 from agent.security.redaction import Secrets
 from agent.security.secrets import Secret, SecretFile, Token, open_to_all, warn_if_open
 from agent.security.signing import signatures, signing_keys
 from agent.security.tls import TlsFileError, client_context, server_context, unusable_files
+from agent.security.urls import without_secrets
 
 __all__ = [
     "Secret",
@@ -20,4 +21,5 @@ __all__ = [
     "signing_keys",
     "unusable_files",
     "warn_if_open",
+    "without_secrets",
 ]

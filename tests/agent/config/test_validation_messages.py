@@ -156,6 +156,66 @@ def test_a_password_in_a_url_is_not_shown() -> None:
     assert "do-not-show-me" not in only(push__url="http://192.0.2.1/?key=do-not-show-me")
 
 
+SECRET_URLS = [
+    "https://u:p@h/x?token=SECRET SECRET",
+    "https://u:p@h/x?token='SECRET' \"SECRET\"",
+    "https://h /x?token='SECRET",
+    "https://h/x?token=\\SECRET\n\t\u2028SECRET",
+    "https://h/x?\n\nSECRET",
+    "https://h/x y?mail=a@b&token=SECRET",
+    "https://h /x#access_token=SECRET",
+    "https://user:SECRET SECRET@h/",
+    "https://user:SECRET/SECRET@h/",
+    "https://user:SECRET?SECRET@h/",
+    "https://user:SECRET#SECRET@h/",
+    "https://user:SECRET@SECRET@h h/",
+    "https://user:SECRET\nSECRET@h/",
+    "https://user:SECRET\\'\"SECRET@h h/",
+    "https://user:SECRET//SECRET@h/",
+    "https:/user:SECRET@h/x?token=SECRET",
+    "https:\\\\user:SECRET@h\\x?token=SECRET",
+    "user:SECRET@h/x?token=SECRET",
+    "user://SECRET@h SECRET@h//?SECRET",
+    "see https://user:SECRET@h/ or https://h/x?token=SECRET",
+]
+
+
+@pytest.mark.parametrize("url", SECRET_URLS)
+@pytest.mark.parametrize("place", ["push__url", "push__proxy_url", "device__0__host", "status__listen", "poll"])
+def test_no_secret_in_a_url_is_shown(place: str, url: str) -> None:
+    for value in (url, [url], ["x", url], [[url]], {"x": url}, [{"x": url}], [[{"x": url}]]):
+        line = "".join(mistakes(changed(**{place: value})))
+        assert "(found " in line or value == {"x": url}
+        assert "SECRET" not in line
+
+
+@pytest.mark.parametrize("key", ["push__levels", "push__exclude_nodes", "device"])
+def test_no_secret_in_a_url_is_shown_as_an_item_of_a_list(key: str) -> None:
+    for value in ("https://u:SECRET@h/?SECRET SECRET", [[["SECRET"]]], [[{"token": "SECRET"}]]):
+        (line, *_) = mistakes(changed(**{key: value}))
+        assert "SECRET" not in line
+
+
+@pytest.mark.parametrize("password", ["12/34", "12?34", "12#34", "do/not", "/"])
+def test_a_password_of_a_proxy_with_a_separator_is_refused(password: str) -> None:
+    """Otherwise `12` would be the port of the host `user`, and would be shown."""
+    assert only(push__proxy_url=f"http://user:{password}@proxy.example.com:3128").startswith(
+        "push.proxy_url: must have %2F, %3F or %23 instead of /, ? or # in its user and password (found 'http://…"
+    )
+    for url in ("http://user:12%2F34@proxy.example.com:3128/", "http://us@r:p@ss@proxy.example.com/"):
+        assert parse(changed(push__proxy_url=url), {}, "site.toml").push[0].shown_proxy.startswith("proxy.example.com")
+
+
+def test_the_harmless_parts_of_a_url_are_shown() -> None:
+    shown = "push.url: must be an http:// or https:// URL with a host, and without blanks (found {})"
+    assert only(push__url="https://u:p@h/x?token=abc def") == shown.format("'https://…@h/x?…'")
+    assert only(push__url="https://h /x#part") == shown.format("'https://h /x#…'")
+    assert only(push__url="ftp://h/it's") == shown.format('"ftp://h/it\'s"')
+    assert only(push__url="u:p@h/x?token=abc") == shown.format("'…@h/x?…'")
+    # Either the password has a question mark, or the query has an at sign.
+    assert only(push__url="https://h /x?mail=me@example.com") == shown.format("'https://…'")
+
+
 def test_a_table_with_a_token_in_the_wrong_brackets_does_not_show_it() -> None:
     table = changed()
     table["status"] = [{"token": "do-not-show-me"}]
@@ -230,6 +290,15 @@ def test_a_secret_in_place_of_its_file_is_not_shown(key: str, secret: str) -> No
     if key == "push__client_key_file":
         table["push"]["client_cert_file"] = "/nowhere"
     assert "it may be the secret itself" in mistakes(table)[0]
+
+
+@pytest.mark.parametrize("key", ["push__token_file", "push__signing_secret_file", "push__client_key_file", "status"])
+@pytest.mark.parametrize("secret", [5271, ["do-not-5271-show-me"], [["5271"]], {"x": "5271"}])
+def test_a_secret_that_is_no_text_in_place_of_its_file_is_not_shown(key: str, secret: Any) -> None:
+    table = changed(**{key: {"token_file": secret} if key == "status" else secret})
+    lines = "".join(mistakes(table))
+    assert "must be a file name" in lines
+    assert "5271" not in lines
 
 
 def test_a_level_is_named_once() -> None:

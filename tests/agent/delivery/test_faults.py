@@ -377,9 +377,11 @@ async def test_pages_where_none_were_before_are_told_each_day(tmp_path: Path, fi
         (400, ""),
     ],
 )
-async def test_a_redirect_is_told_without_its_query(tmp_path: Path, status: int, told: str) -> None:
+@pytest.mark.parametrize("user", ["", "guest:do-not-show@", "guest:do@not-show@"])
+async def test_a_redirect_is_told_without_secrets(tmp_path: Path, status: int, told: str, user: str) -> None:
     """A refusal is none, whatever headers it has."""
-    location = "https://login.test/hotspot?session=do-not-show"
+    location = f"https://{user}login.test/hotspot?session=do-not-show"
+    told = told.replace("//", "//…@") if user else told
     async with (
         HttpFaults(http.redirect(status, location)) as server,
         sending(tmp_path, server.url(), run=False) as made,
