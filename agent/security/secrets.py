@@ -68,6 +68,7 @@ class SecretFile:
                 self._take(self.path.read_text(encoding="utf-8-sig").strip())
                 self._seen = seen
         except (OSError, UnicodeDecodeError) as error:
+            self.forget()  # so that the file counts as usable again even if it comes back unchanged
             self._complain("cannot be read", type(error).__name__)
         return self._value
 

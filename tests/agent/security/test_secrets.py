@@ -166,6 +166,28 @@ def test_a_problem_is_told_again_after_the_file_was_well(tmp_path: Path) -> None
     assert unusable(token) == [("warning", "token", "is empty")]
 
 
+def test_a_second_outage_is_told_if_the_file_comes_back_unchanged(tmp_path: Path) -> None:
+    file, away = secret(tmp_path / "token", "t"), tmp_path / "away"
+    token = Token([file])
+    assert unusable(token) == []
+    for _ in range(2):
+        file.rename(away)
+        assert unusable(token) == [("warning", "token", "cannot be read"), ("debug", "token", "cannot be read")]
+        away.rename(file)
+        assert unusable(token) == []
+        assert value(token) == "t"
+
+
+def test_a_file_that_stays_unusable_is_told_once(tmp_path: Path) -> None:
+    file, away = secret(tmp_path / "token", "two words"), tmp_path / "away"
+    token = token_of(PushConfig(url=URL, token_file=file), {})
+    assert [level for level, _, _ in unusable(token)] == ["warning"]
+    file.rename(away)
+    assert {level for level, _, _ in unusable(token)} == {"debug"}
+    away.rename(file)
+    assert {level for level, _, _ in unusable(token)} <= {"debug"}
+
+
 @contextmanager
 def without_permissions() -> Iterator[None]:
     """As a user who is not root: root may read everything."""
