@@ -7,7 +7,6 @@ rotation of the file. If the user of the service cannot read the file itself, a 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,31 +69,26 @@ def usable(token: str) -> bool:
 def token_path(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
     """Return the file of the token; None if there is no `token_file` and no systemd credential.
 
-    - `token_file`, if it can be read and is not empty.
-    - Otherwise the systemd credential.
-    - If the credential is missing or empty too, `token_file`, because a person must edit that file. systemd makes an
-      empty credential if its source file does not exist.
+    - `token_file`, if it has a usable token.
+    - Otherwise the systemd credential, if it has a usable token, or if this process cannot read it.
+    - Otherwise `token_file`, because a person must edit that file. systemd makes an empty credential if its source file
+      does not exist.
     """
     credential = credential_file(push, environ)
-    if credential is None or (push.token_file is not None and (_holds(push.token_file) or _is_blank(credential))):
+    if credential is None or push.token_file is None:
+        return push.token_file or credential
+    if usable(_text(push.token_file) or ""):
         return push.token_file
-    return credential
+    copied = _text(credential)
+    return credential if copied is None or usable(copied) else push.token_file
 
 
-def _holds(path: Path) -> bool:
-    """Whether the file can be read and is not empty."""
+def _text(path: Path) -> str | None:
+    """Return the text of the file without the blanks around it; None if it cannot be read."""
     try:
-        return os.access(path, os.R_OK) and path.stat().st_size > 0
-    except OSError:
-        return False
-
-
-def _is_blank(path: Path) -> bool:
-    """Whether the file has only white space. False if it cannot be read."""
-    try:
-        return not path.read_bytes().strip()
-    except OSError:
-        return False
+        return path.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def credential_of(push: PushConfig) -> str:

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.config.push import PushConfig
-from agent.config.push_token import mistakes, token_of, usable
+from agent.config.push_token import mistakes, token_of, token_path, usable
 from agent.security.secrets import Secret, SecretFile, Token, warn_if_open
 
 URL = "https://telemetry.example.com"
@@ -240,3 +240,22 @@ def test_the_file_to_edit_is_the_one_of_the_configuration(tmp_path: Path, creden
     secret(file, "")
     (told,) = mistakes([push], environ(credential))
     assert told == f"push.token_file: must hold the token (found {str(file)!r} empty)"
+
+
+@pytest.mark.parametrize("text", [b"\n", b" \r\n", b"\xef\xbb\xbf", b"Bearer t\n", b"old\nnew\n", b"\xff"])
+def test_the_credential_takes_the_place_of_a_file_without_a_usable_token(
+    tmp_path: Path, credential: Path, text: bytes
+) -> None:
+    """As in the running agent."""
+    file = secret(tmp_path / "token", "")
+    file.write_bytes(text)
+    push = PushConfig(url=URL, token_file=file)
+    found = environ(credential)
+    assert value(token_of(push, found)) == "of-the-service"
+    assert list(mistakes([push], found)) == []
+    assert token_path(push, found) == credential
+    credential.write_bytes(text if text != b"\xff" else b"")
+    (told,) = mistakes([push], found)
+    assert str(file) in told, "a person edits this file and not the credential"
+    secret(file, "t")
+    assert token_path(push, found) == file
