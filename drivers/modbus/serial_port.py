@@ -82,6 +82,10 @@ def open_serial(channel: Transport, settings: LinkSettings) -> None:
         )
     except termios.error as error:
         raise OSError(*error.args) from None
+    except OverflowError:
+        raise OSError(f"{settings.baudrate} baud is too fast for this system") from None
+    except ValueError as error:  # such as a baud rate that the port rejects
+        raise OSError(str(error)) from None
     channel.connection_made(_SerialTransport(port, channel))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import termios
 import threading
@@ -11,10 +12,13 @@ import time
 import tty
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from serial.serialposix import TCSETS2
 
-from drivers.errors import LinkError, SilentError
+from drivers.errors import ConnectError, LinkError, SilentError
 from drivers.modbus.link import Link
 from drivers.modbus.serial_port import data_bits
 from drivers.modbus.settings import LinkSettings
@@ -118,6 +122,46 @@ async def test_a_port_that_another_program_has() -> None:
 async def test_a_port_that_is_none(port: str, words: str) -> None:
     link = Link(LinkSettings(transport="rtu", serial_port=port))
     with pytest.raises(LinkError, match=f"^{port}: {words}"):
+        await link.read(1, Table.HOLDING, 0, 1)
+    await link.close()
+
+
+@pytest.mark.parametrize("baudrate", [1 << 31, 4_000_000_000, 1 << 70])
+async def test_a_baud_rate_that_the_system_cannot_set(baudrate: int) -> None:
+    async with FaultServer(REGISTERS, transport="rtu") as server:
+        settings = server.link(timeout_s=60)
+        link = Link(replace(settings, baudrate=baudrate))
+        for _ in range(2):
+            with pytest.raises(ConnectError, match=f"^{settings.serial_port}: {baudrate} baud is too fast for this"):
+                await link.read(1, Table.HOLDING, 0, 2)
+        link = Link(settings)
+        assert list(await link.read(1, Table.HOLDING, 0, 2)) == [100, 101], "nothing keeps the port open"
+        await link.close()
+
+
+async def test_a_baud_rate_that_the_port_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FaultServer(REGISTERS, transport="rtu") as server:
+        settings = server.link(timeout_s=60)
+        real = fcntl.ioctl
+
+        def ioctl(fd: int, request: int, *arguments: Any) -> object:
+            if request == TCSETS2:
+                raise OSError(errno.EINVAL, "Invalid argument")
+            return real(fd, request, *arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(fcntl, "ioctl", ioctl)
+            link = Link(replace(settings, baudrate=12_345))
+            with pytest.raises(ConnectError, match=f"^{settings.serial_port}: .*baud rate.*12345.*Invalid argument"):
+                await link.read(1, Table.HOLDING, 0, 2)
+        link = Link(settings)
+        assert list(await link.read(1, Table.HOLDING, 0, 2)) == [100, 101], "nothing keeps the port open"
+        await link.close()
+
+
+async def test_a_port_whose_name_has_a_nul() -> None:
+    link = Link(LinkSettings(transport="rtu", serial_port="/dev/tty\0S1"))
+    with pytest.raises(ConnectError, match="null byte"):
         await link.read(1, Table.HOLDING, 0, 1)
     await link.close()
 
