@@ -23,6 +23,11 @@ class Access:
     gid: int | None = None
 
 
+def content(path: Path) -> str:
+    """Return the text of the file. Bytes that are not UTF-8 become characters that no text has. Raises OSError."""
+    return path.read_text(encoding="utf-8", errors="surrogateescape")
+
+
 def create(path: Path, text: str, access: Access) -> None:
     """Write a new file. Raises FileExistsError if `path` exists, and OSError if the file cannot be written."""
     with _temporary(path, text, access) as temporary:
@@ -45,7 +50,7 @@ def replace(path: Path, before: str, text: str, access: Access | None = None) ->
     kept = Access(status.st_mode & 0o7777, status.st_uid, status.st_gid)
     target = path.resolve()  # keep a symbolic link, and replace its target
     with _temporary(target, text, access or kept) as temporary:
-        if target.read_text(encoding="utf-8") != before:
+        if content(target) != before:
             raise FileExistsError(17, "was changed in the meantime", str(path))
         temporary.rename(target)
 

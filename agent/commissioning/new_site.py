@@ -10,7 +10,7 @@ from typing import Any
 
 from agent import CONFIG_DIRECTORY, DEFAULT_CONFIG, STATE_DIRECTORY
 from agent.commissioning.config_snippets import toml_text
-from agent.commissioning.new_files import Access, create, replace
+from agent.commissioning.new_files import Access, content, create, replace
 from agent.commissioning.release_files import example
 from agent.commissioning.service_permissions import ServiceUser, service
 from agent.config import DEFAULT_LISTEN, Config, ConfigError, ConnectionConfig, parse
@@ -233,16 +233,24 @@ def write(config: Path, text: str, token_file: Path, token: str | None) -> None:
     if token is not None:
         _write_file(token_file, f"{token}\n", "", token_access(config, reader, root=root))
     try:
-        before = config.read_text(encoding="utf-8") if config.exists() else ""
+        before = content(config) if config.exists() else ""
         expected = before if is_example(config, before) else ""
         _write_file(config, text, expected, access(config, reader, root=root))
     except BaseException:
-        if token is not None and not (config.exists() and config.read_text(encoding="utf-8") == text):
+        if token is not None and not _has(config, text):
             if existed:
                 token_file.write_text("", encoding="utf-8")
             else:
                 token_file.unlink(missing_ok=True)
         raise
+
+
+def _has(path: Path, text: str) -> bool:
+    """Whether the file can be read and has this text."""
+    try:
+        return content(path) == text
+    except OSError:
+        return False
 
 
 def _write_file(path: Path, text: str, before: str, permissions: Access) -> None:

@@ -72,17 +72,45 @@ def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
     assert [each.read_text() for each in tmp_path.iterdir()] == ["text"]
 
 
+@pytest.mark.parametrize("theirs", [b"theirs\n", b"\xff\xfe"])
 @pytest.mark.parametrize("empty", [False, True], ids=["no token file", "an empty token file"])
-def test_a_configuration_that_appears_during_the_questions_is_kept(tmp_path: Path, empty: bool) -> None:
+def test_a_configuration_that_appears_during_the_questions_is_kept(tmp_path: Path, empty: bool, theirs: bytes) -> None:
     path, token = tmp_path / "site.toml", tmp_path / "token"
-    path.write_text("theirs\n")
+    path.write_bytes(theirs)
     if empty:
         token.write_text("")
     with pytest.raises(FileExistsError):
         new_site.write(path, "ours\n", token, "secret")
-    assert path.read_text() == "theirs\n"
+    assert path.read_bytes() == theirs
     assert token.exists() is empty
     assert not empty or token.read_text() == ""
+
+
+def test_no_token_is_left_if_the_configuration_cannot_be_read(tmp_path: Path) -> None:
+    path, token = tmp_path / "site.toml", tmp_path / "token"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        new_site.write(path, "ours\n", token, "secret")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_token_file_that_is_no_text_is_kept(tmp_path: Path) -> None:
+    path, token = tmp_path / "site.toml", tmp_path / "token"
+    token.write_bytes(b"\xff")
+    with pytest.raises(FileExistsError):
+        new_site.write(path, "ours\n", token, "secret")
+    assert token.read_bytes() == b"\xff"
+    assert list(tmp_path.iterdir()) == [token]
+
+
+@pytest.mark.parametrize("before", ["", "�"])
+def test_a_file_that_is_no_text_any_more_is_not_replaced(tmp_path: Path, before: str) -> None:
+    path = tmp_path / "site.toml"
+    path.write_bytes(b"\xff")
+    with pytest.raises(FileExistsError):
+        new_files.replace(path, before, "ours\n")
+    assert path.read_bytes() == b"\xff"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_unchanged_example_is_replaced(tmp_path: Path) -> None:
