@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from agent.security import may_be_secret
 
 if TYPE_CHECKING:
     from drivers.catalogue import Catalogue
@@ -84,10 +85,10 @@ def did_you_mean(name: str, known: Iterable[object]) -> str:
 
 
 def path_shown(path: Path) -> str:
-    """Return the path for an error text. A relative path that does not exist may be a secret, so it is not shown."""
-    if path.is_absolute() or os.path.exists(path):  # noqa: PTH110 - Path.exists raises an error if the name is too long
-        return repr(str(path))
-    return "a relative path; it is not shown because it may be the secret itself"
+    """Return the path for an error text, unless it may be a secret."""
+    if may_be_secret(path):
+        return "a relative path; it is not shown because it may be the secret itself"
+    return repr(str(path))
 
 
 def name_devices(lines: Iterable[str], names: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from agent.security.loopback import is_loopback
 from agent.security.redaction import Secrets
-from agent.security.secrets import Secret, SecretFile, Token, open_to_all, warn_if_open
+from agent.security.secrets import Secret, SecretFile, Token, may_be_secret, open_to_all, warn_if_open
 from agent.security.signing import signatures, signing_keys
 from agent.security.tls import TlsFileError, client_context, server_context, unusable_files
 from agent.security.urls import without_secrets
@@ -15,6 +15,7 @@ __all__ = [
     "Token",
     "client_context",
     "is_loopback",
+    "may_be_secret",
     "open_to_all",
     "server_context",
     "signatures",

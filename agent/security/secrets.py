@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from stat import S_IROTH, S_ISREG
@@ -91,9 +92,8 @@ class SecretFile:
             self._value = Secret(text)
 
     def _complain(self, problem: str, reason: str) -> None:
-        (log.debug if self._complained else log.warning)(
-            "secret_unusable", path=str(self.path), problem=problem, reason=reason
-        )
+        path = "[not shown: it may be the secret itself]" if may_be_secret(self.path) else str(self.path)
+        (log.debug if self._complained else log.warning)("secret_unusable", path=path, problem=problem, reason=reason)
         self._complained = True
 
 
@@ -134,6 +134,11 @@ class Token:
         if other == token:
             self._refused = _NOTHING
         return other
+
+
+def may_be_secret(path: Path) -> bool:
+    """Whether the path can be a secret that a person wrote in place of its file: it is relative and does not exist."""
+    return not path.is_absolute() and not os.path.exists(path)  # noqa: PTH110 - Path.exists fails for a long name
 
 
 def open_to_all(path: Path) -> bool:

@@ -259,3 +259,13 @@ def test_the_credential_takes_the_place_of_a_file_without_a_usable_token(
     assert str(file) in told, "a person edits this file and not the credential"
     secret(file, "t")
     assert token_path(push, found) == file
+
+
+def test_a_token_in_place_of_its_file_is_not_logged(credential: Path) -> None:
+    """The configuration is valid, because the service has a credential."""
+    push = PushConfig(url=URL, token_file="do-not-show-me")
+    assert list(mistakes([push], environ(credential))) == []
+    with capture_logs() as logs:
+        assert value(token_of(push, environ(credential))) == "of-the-service"
+    assert [entry["event"] for entry in logs] == ["secret_unusable"]
+    assert "do-not-show-me" not in repr(logs)
