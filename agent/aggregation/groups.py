@@ -61,8 +61,8 @@ def fields_of(summary: NodeSummary) -> Fields:
 def _assumed_power(summary: NodeSummary) -> float | None:
     """Return the power of a node without a power reading, in W; None if it is not known.
 
-    A sleeping node has 0 W. Otherwise the nominal power is multiplied by the state: 1 is on, 0 is off, and a mean is
-    the share of the push interval in which the device was on.
+    A sleeping node has 0 W. Any other node needs a nominal power and a state: the result is their product. The state is
+    1 (on) or 0 (off), or a mean: the share of the push interval in which the device was on.
     """
     node = summary.node
     if summary.sleeps:
@@ -115,11 +115,11 @@ _OF_TYPE: dict[NodeType, Callable[[Fields, NodeSummary], None]] = {
 
 
 def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
-    """Return the group of a type: the sum of each field, and the mean of the state of charge. Without members, {}.
+    """Return the group of a type; {} without members.
 
-    With `partial` "omit", a field that one of the members lacks is omitted. With "sum", a field includes only the
-    members that have it. In both cases, `operation_modes` lists the modes of the members that have a mode; a meter at
-    a heat pump has no mode.
+    - `operation_modes` lists the modes of the members that have a mode. A meter at a heat pump has none.
+    - `mean_soc_perc` is the mean of the members, every other field their sum. If a member lacks the field, `partial`
+      decides: with "omit", the group does not have the field; with "sum", only the other members count.
     """
     if not members:
         return {}

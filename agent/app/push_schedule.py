@@ -1,8 +1,7 @@
 """Decides when each enabled endpoint pushes.
 
 The fastest endpoint is the one with the shortest interval. The `Scheduler` makes its ticks and aligns the polls with
-them. Every other endpoint has a push clock (`PushClock`), which makes its ticks. The label of a tick is its Unix
-second.
+them. Every other endpoint has a push clock (`PushClock`), which makes its ticks.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class EndpointState:
-    """The state of an enabled endpoint. A reload keeps it, also if the endpoint is renamed."""
+    """The state of an enabled endpoint. A reload keeps it if the endpoint stays enabled, also under a new name."""
 
     push: PushConfig
     payload: PayloadOptions
@@ -86,7 +85,7 @@ class PushSchedule:
         self.set_clocks(after)
 
     def change(self, config: Config) -> dict[str, str]:
-        """Apply a new configuration. Endpoints that are removed or disabled stop.
+        """Apply a new configuration. Stop the push clocks of the endpoints that are removed or disabled.
 
         Return new name → previous name for each endpoint that continues. Without a rename, both names are the same. The
         caller then opens the queues of the new endpoints and calls `set_clocks`.
@@ -108,7 +107,7 @@ class PushSchedule:
     def set_clocks(self, after: int = 0) -> None:
         """Align the polls with the fastest endpoint. Give every other endpoint its own push clock.
 
-        `after` is as in `start`. It counts only for an endpoint that has no tick yet.
+        `after` is as in `start`. It is used only for the push clock of an endpoint that had no tick yet.
         """
         fastest = _fastest(self._endpoints.values())
         self._scheduler.change(fastest.rhythm, fastest.last if fastest is not self._fastest else None)

@@ -2,7 +2,7 @@
 
 pydantic-settings splits the names of variables, decodes JSON, and merges the sources by precedence. This module adds:
 
-- A variable that names no key is an error.
+- A variable with the prefix `TELEMETRY_AGENT_` that names no key is an error.
 - A number in a name is the index of a list item (…__DEVICE__0__HOST).
 - Text such as `5` or `true` becomes a number or a boolean if the key needs one.
 """
@@ -29,13 +29,13 @@ ONE_OR_SEVERAL = "a list of tables, or a single table"
 
 
 class EnvironmentSource(EnvSettingsSource):
-    """Returns each top-level table that a variable sets or changes: the table of the file, merged with the variables.
+    """Returns each top-level key that a variable sets or changes: its value in the file, merged with the variables.
 
-    The name of such a variable begins with PREFIX, in upper or lower case.
+    The name of such a variable begins with PREFIX. The case of its letters does not matter.
     """
 
     def __init__(self, settings_cls: type[BaseSettings], table: Mapping[str, Any], environ: Mapping[str, str]) -> None:
-        """`table` is the parsed file. Raises ConfigError for a variable that names no key."""
+        """`table` is the parsed file. Raises ConfigError as `_Names` does."""
         super().__init__(settings_cls, case_sensitive=True, env_prefix=PREFIX, env_nested_delimiter=_DELIMITER)
         self._table = table
         self._keys = _Names(table, environ, settings_cls).keys
@@ -66,7 +66,10 @@ class EnvironmentSource(EnvSettingsSource):
 
 
 class _Names:
-    """The keys that variables name. Raises ConfigError for a variable that names no key."""
+    """The keys that variables name.
+
+    Raises ConfigError for a variable that names no key, or that does not fit the file or another variable.
+    """
 
     def __init__(self, table: Mapping[str, Any], environ: Mapping[str, str], root: type[BaseModel]) -> None:
         self.keys: dict[tuple[str, ...], tuple[str, Any]] = {}
@@ -122,7 +125,10 @@ class _Names:
 
 
 def variable_of(steps: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """Return the name of the variable that sets the key at `steps`, or a table with this key; None if none does."""
+    """Return the name of the variable that sets the key at `steps`, alone or with a table or list around it.
+
+    None if no variable sets it.
+    """
     names = {name.upper(): name for name in environ}
     for length in range(len(steps), 0, -1):
         name = names.get((PREFIX + _DELIMITER.join(steps[:length])).upper())
@@ -140,7 +146,8 @@ def _sets(value: Any, steps: Sequence[str]) -> bool:
 def _step(name: str, step: str, place: Any, annotation: Any) -> tuple[str, Any]:
     """Return the key that `step` names in `place`, and the annotation of its value.
 
-    `place` is a table or a list. The index of a list item is its key. Raises ConfigError if there is no such key.
+    `place` is a table or a list. In a list, the key is the index of an item. Raises ConfigError for a wrong index,
+    and for a key that a table with fixed keys does not have.
     """
     if isinstance(place, list):
         if not _is_index(step, place):
@@ -166,7 +173,7 @@ def model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def inside(annotation: Any) -> Any:
-    """Return the annotation of the items of a list, or of a table with free names; None for anything else."""
+    """Return the annotation of the items of a list, or of the values of a table with free names; otherwise None."""
     core = _core(annotation)
     arguments = get_args(core)
     if get_origin(core) is tuple:

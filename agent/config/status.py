@@ -18,7 +18,7 @@ class StatusConfig(Section, StatusTable):
     listen: Listen = DEFAULT_LISTEN
     """Address and port of the status page, /healthz, /readyz, /metrics, /status.json and /history.json."""
     token: SecretText | None = None
-    """The bearer token that requests need. Better: `token_file`."""
+    """The bearer token that requests need, except those for / and /healthz. Better: `token_file`."""
     token_file: FilePath | None = None
     """The file of the token. The token has at least 16 characters. A token is necessary if `listen` is
     not a loopback address."""

@@ -24,10 +24,10 @@ MAX_ID = 1000
 """Maximum characters of the id of a site or a node. Endpoints rely on this limit."""
 
 WhenOffline = Literal["missing", "zero", "sleep"]
-"""What a node reports while its device does not answer.
+"""What a node reports while its device does not answer and its last readings are stale.
 
 - `missing`: nothing.
-- `zero`: 0 W and unchanged counters.
+- `zero`: 0 W and unchanged counters. Also while the device answers without a power.
 - `sleep`: as `zero` while the device may be asleep (`agent.domain.sleep`), otherwise as `missing`.
 """
 
@@ -152,7 +152,7 @@ def direction(type_: NodeType, power_W: float) -> str:
 def sign_in_words(node: Node, push_sign: int = 1) -> str:
     """Return as text what the sign of the node's power means in messages.
 
-    `push_sign` is the sign of its group in [push.sign].
+    `push_sign` is the value for its type in [push.sign], 1 or -1.
     """
     positive, negative = _DIRECTIONS[node.type][::push_sign]
     words = f"{positive} is sent as positive, {negative} as negative"

@@ -1,12 +1,13 @@
 """Turnover: the largest power that a device can count. It limits the growth of the device's counter. Pure.
 
 - If `limits` are configured for the device, the limit is the power in `limits`, with a margin.
-- Otherwise the integrated power is compared with the growth of the counter. After the first comparison, the limit
-  between readings is a multiple of the largest measured power. The comparison also corrects the power: if a meter reads
-  a fifth of the real power, the limit is five times as high.
+- Otherwise the integrated power is compared with the growth of the counter at the end of each period, if both are
+  large enough. After the first comparison, the limit between readings is a multiple of the largest measured power. The
+  comparison also corrects the power: if a meter reads a fifth of the real power, the limit is five times as high.
 - Until the first comparison, the limit is at least the power that the site's connection allows. If that connection is
-  not configured, the connection of a house is assumed. If the device measures no power, a multiple of the counter's
-  own mean power replaces this limit when `Turnover.compared_s` has reached `GAP_AFTER_S`.
+  not configured, the connection of a house is assumed. If `Turnover.compared_s` reaches `GAP_AFTER_S` without a
+  comparison, usually because the device measures no power, a multiple of the counter's own mean power replaces this
+  limit.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ step is 1000 Wh (a counter in whole kWh); the rest is a margin."""
 UNKNOWN_POWER_W = 250e3
 """The connection of a large low-voltage site. Used if neither `limits` nor the site's connection are configured."""
 UNPROVEN_POWER_W = 30e3
-"""The connection of a house. If the site's connection is not configured and the power of the device is not known yet, a
-growth at a higher power must be confirmed."""
+"""The connection of a house, which is assumed while the power of the device is not known. A growth at a higher power
+must be confirmed. If the site's connection is configured, only `proven_power` uses this value."""
 MINUTE_S = 60.0
 PERIOD_S = 600.0
-"""Observed seconds between two comparisons of the integrated power with the growth of the counter."""
+"""The length of a period, in observed seconds."""
 GAP_AFTER_S = 86_400.0
 """From this value of `Turnover.compared_s` on, the largest measured power also limits the growth in a gap."""
 _LIMIT_MARGIN = 1.25
@@ -35,9 +36,9 @@ _SEEN_MARGIN = 2.0
 _MOST_MARGIN = 4.0
 """`most_W` is at least this many times the limit that the measured power gives."""
 _MEAN_MARGIN = 6.0
-"""For a device without a power reading, the limit is this many times `mean_W`."""
+"""The limits use this many times `mean_W` while `ratio` is 0."""
 _FORGET = 0.99
-"""At each comparison, the sums of the earlier periods are multiplied by this factor."""
+"""The sums of the earlier periods are multiplied by this factor when a period is added to them."""
 _ENOUGH_STEPS = 5
 """A comparison needs a growth of at least this many steps of the register."""
 _ENOUGH_WH = 100.0
@@ -96,11 +97,11 @@ class Turnover(NamedTuple):
     flowed_Wh: float = 0.0
     """Integrated power, summed over the same periods with the same weights."""
     review: float = PERIOD_S
-    """The observed seconds (`Ledger.observed_s`) at which the next comparison is due."""
+    """The observed seconds (`Ledger.observed_s`) at which the present period ends."""
     total_then: float = 0.0
-    """The ledger's total at the last comparison, Wh, plus the growth in gaps since then."""
+    """The ledger's total at the end of the last period, Wh, plus the growth in gaps since then."""
     integral_then: float = 0.0
-    """The ledger's integrated power at the last comparison, Wh."""
+    """The ledger's integrated power at the end of the last period, Wh."""
     step_Wh: float = UNKNOWN_STEP_WH
     """The step of the register: known, or learned from the smallest growth; `UNKNOWN_STEP_WH` until one is learned."""
 
