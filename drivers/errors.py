@@ -11,9 +11,9 @@ DriverError
 │   ├── BusyError              5, 6: try again
 │   └── DeviceFailureError     4, 8 and unknown codes: omit the block from this poll
 └── UnreachableError    no register of this device can be read now: end its poll, wait before the next poll
-    ├── LinkError              there is no connection any more: the next poll connects again
-    │   ├── ConnectError           the connection cannot be opened: all devices on the link are missing
-    │   └── DroppedError           the device closes the connection before the first byte of a reply
+    ├── LinkError              there is no connection: the next poll connects again
+    │   ├── ConnectError           the connection cannot be opened: no device on the link can be read
+    │   └── DroppedError           the other side closes the connection before the first byte of a reply
     └── NoReplyError           the connection works, but the unit sends no valid reply
         ├── SilentError            no bytes within the timeout
         ├── BadReplyError          the reply is short, damaged or from another unit

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class EndpointMemory:
-    """What was learned of one endpoint. A change of the endpoint's settings or of the agent's version deletes it."""
+    """What was learned of one endpoint.
+
+    `recall` deletes it if the endpoint's settings or the agent's version have changed (`learned.fingerprint`).
+    """
 
     def __init__(
         self,
@@ -29,7 +32,7 @@ class EndpointMemory:
     ) -> None:
         """`agent` is the name and version of the agent.
 
-        `due_time` returns the present Unix second. Steps of the wall clock after the start do not change it.
+        `due_time` returns the present Unix second. It ignores later steps of the wall clock.
         """
         self._key = fingerprint(config, agent)
         self._queue = queue
@@ -41,7 +44,7 @@ class EndpointMemory:
         self._saved = Learned()
 
     async def recall(self) -> float:
-        """Set the breaker to what was learned. Return the rest of the pause of live messages in seconds, or 0."""
+        """Set the breaker to what was learned. Return the rest of the pause of live messages in seconds; 0 if none."""
         note = await self._queue.note()
         learned = self._saved = parsed(note, self._key)
         if note and not learned:
@@ -68,11 +71,11 @@ class EndpointMemory:
             self._backlog_pause = pause
 
     def pause_ended(self) -> None:
-        """Forget the pause that the answer to a live message asked for. A delivery or a later answer ended it."""
+        """Forget the pause that the answer to a live message asked for. Call this when another answer has ended it."""
         self._live_pause = None
 
     async def save(self) -> None:
-        """Write what was learned to the disk, if it changed since the last call."""
+        """Write what was learned to the disk, if it changed since the last `save` or `recall`."""
         if self._backlog_pause is not None and not self._backlog_pause.left_s(self._due_time()):
             self._backlog_pause = None
         learned = Learned(

@@ -63,7 +63,7 @@ class DeliveryQueue:
         return await self._run(self._outbox.note)
 
     async def set_note(self, content: bytes) -> None:
-        """Write a few bytes about the endpoint beside the queue. They survive a restart, but not always a power cut."""
+        """Write a few bytes about the endpoint beside the queue. A power cut or a disk failure may lose them."""
         await self._run(self._outbox.set_note, content)
 
     async def live(self) -> list[Record]:
@@ -71,16 +71,19 @@ class DeliveryQueue:
         return await self._run(self._outbox.live)
 
     async def backlog(self, due: float, skip: Collection[int], limit: int) -> list[Record]:
-        """Return the oldest messages that are due at Unix second `due`, are not live, and are not in `skip`.
+        """Return the oldest messages whose next attempt may be made at Unix second `due` (`Record.next_try`).
 
-        `skip` has seqs. Return at most `limit` messages.
+        Live messages and messages whose seq is in `skip` are left out. Return at most `limit` messages.
         """
         records: list[Record]
         records, self.waiting = await self._run(self._with_count, self._outbox.backlog, due, skip, limit)
         return records
 
     async def undated(self, after: int) -> list[Record]:
-        """Return some of the undated messages with a seq larger than `after`, oldest first; none if there are none."""
+        """Return the first undated messages with a seq larger than `after`, oldest first.
+
+        The result is empty only if there are none. It may lack later ones.
+        """
         return await self._run(self._outbox.undated, after)
 
     async def count(self) -> int:

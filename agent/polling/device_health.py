@@ -13,9 +13,10 @@ from drivers.errors import DriverError
 from drivers.model import Scan
 
 BACKOFF_FIRST_S = 2.0
-"""Seconds from the first failed poll to the next one. They double with each further failed poll."""
+"""The back-off after the first failed poll, in seconds. It doubles with each further failed poll."""
 BACKOFF_MAX_S = 300.0
-"""Maximum seconds from a failed poll to the next one."""
+"""Maximum back-off in seconds. The next poll can be later: it is at a due time of the device, and other lost devices of
+the link may be polled first."""
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ class DeviceHealth:
     last_answer: float | None = None
     """Time of the last answer; None before the first one."""
     back_since: float | None = None
-    """Time at which the last outage ended; None if there was none."""
+    """Time at which the last outage ended; None if none has ended."""
     told: bool = False
     """Whether the log has reported the present outage."""
     slow: bool = False
@@ -46,7 +47,8 @@ class DeviceHealth:
     cycle_s: float | None = None
     """Seconds between two polls on a link that is too slow for the interval of the device; otherwise None."""
     skipped: int = 0
-    """Polls that were due and were not made."""
+    """Due times that led to no poll, because the device still waited for its poll or was being polled, or because the
+    process got no CPU time. Due times at which a lost device is not probed do not count."""
     polls: int = 0
     failed_polls: int = 0
     errors: Counter[str] = field(default_factory=Counter)

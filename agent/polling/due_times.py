@@ -1,12 +1,13 @@
 """The due times of a device: moments at a fixed distance, which a late poll does not move. Pure.
 
 - The due times are counted from a tick of the pushes. An interval is fitted: it is shortened until it divides the push
-  interval or is a multiple of it. So each device has a due time at each tick, less the lead of its link, unless its
-  interval is longer than the push interval.
+  interval or is a multiple of it. So a device whose interval is not longer than the push interval has a due time for
+  each tick: the tick minus the lead of its link.
 - Not all links of a large site are polled at the same moment. A hash of the link's address gives each link a moment
   before the tick. The time from that moment to the tick is the lead of the link. The leads are less than `LINK_S` times
   the number of links, and less than one interval. Up to `LINKS_AT_ONCE` links are all polled at the tick itself.
-- A due time is skipped if the device still waits for its poll, or is being polled. The next due times do not move.
+- The link worker skips a due time if the device still waits for its poll or is being polled, or if a later due time
+  has passed too. The next due times do not move.
 """
 
 from __future__ import annotations

@@ -11,9 +11,10 @@ from agent.polling.device import Device
 def in_time(devices: Collection[Device], within_s: float) -> Collection[Device]:
     """Return those of the due `devices` of a link whose polls are probably complete within `within_s`.
 
-    The devices are checked in the order of `Device.rank`, the slow ones after all others. Devices of the same rank are
-    included together or not at all, because their order in a round is not known. If they do not fit, these devices, all
-    later ones and the lost devices are left out.
+    The devices that are not lost are checked in the order of `Device.rank`, the slow ones last. Devices of the same
+    rank are included together or not at all, because their order in a round is not known. If all ranks fit, the lost
+    devices are included too. Otherwise the first rank that does not fit, all later ranks and the lost devices are left
+    out.
     """
     round_s = sum(device.health.took_s for device in devices)
     if 2 * round_s <= within_s:  # no sum below is larger than 2 * round_s

@@ -76,10 +76,9 @@ class Journal:
         """Whether the last line has no line feed, so that the next line must begin with one."""
 
     def replay(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the id and the message of every complete line.
+        """Yield the id and the message of every line that has both.
 
-        A line that is not JSON, or has no id or message, is skipped. The write of such a line was interrupted, so its
-        message was not acknowledged.
+        Any other line was not written completely, so its message was not acknowledged.
         """
         self._file.seek(0)
         line = b"\n"

@@ -33,8 +33,8 @@ class Arrival:
     missing: int = 0
     """The number of missing messages between the newest received message and this message; 0 if it is late."""
     surplus: bool = False
-    """Whether no message was missing at the time of the message, and this time is from the oldest to the newest
-    received time. Usually a received message with another id has the same time."""
+    """Whether the message is neither newer than all received messages, nor older than all of them, nor in a hole.
+    Usually a received message with another id has the same time."""
 
 
 @dataclass(slots=True)
@@ -79,8 +79,8 @@ class Sequence:
 
     def _add_hole(self, after: int, before: int) -> int:
         hole = Hole(after, before)
-        # A hole with no missing message is also kept while the interval is learned from few steps. If the interval
-        # becomes shorter, messages are missing in the hole.
+        # While the interval is learned from few steps, a hole without a missing message is kept too. If the interval
+        # becomes shorter later, messages are missing in the hole.
         if self._missing_in(hole) or (self.interval_s is None and self._steps.total() < _SURE_STEPS):
             self.holes = [*self.holes[1 - _MAX_HOLES :], hole]
         return self._missing_in(hole)

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# Seconds between two status lines. A line that has not changed is not sent.
+# Seconds between two checks of the status line. It is sent if it has changed.
 _STATUS_S = 2.0
 
 
 class Daemon:
-    """Runs an App with one configuration file. After a reload, it calls `set_log` with the new `[log]` table."""
+    """Runs an App with one configuration file. A reload calls `set_log` with the new `[log]` table."""
 
     def __init__(
         self,

@@ -80,7 +80,7 @@ class Mbap:
         return self._accept(request, received)
 
     def _accept(self, request: RequestPdu[Answer], received: bytes) -> Answer | None:
-        """Find the reply if it is incomplete, or if there are other bytes before or after it."""
+        """As `accept`, for bytes that are not exactly one frame with the transaction and unit id of the request."""
         while len(received) >= self._framer.MIN_SIZE:
             end, unit_id, transaction, pdu = self._framer.decode(received)
             if not pdu:

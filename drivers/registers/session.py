@@ -64,10 +64,11 @@ class PollSession:
     async def read_blocks(self, memory: RefusalMemory, blocks: Sequence[Block], use: OnReply) -> bool:
         """Read `blocks` and call `use` with each reply. Raises UnreachableError.
 
-        - If the device refuses a block with exception 2 or 3, the block is read in parts. `memory` then has the values
-          that the device refuses.
-        - If it is busy, the request is repeated once.
-        - If it refuses a block with another exception, the block is omitted, and `errors` has the refusal.
+        - If the device is busy, the request is repeated once.
+        - If the device refuses a block with exception 2 or 3, the block is read in parts. `memory` learns which values
+          or sizes the device refuses.
+        - If the device refuses a block with another exception, or is busy twice, the block is omitted, and the
+          refusal is added to `errors`.
 
         Return whether all values of `blocks` were read.
         """

@@ -1,7 +1,7 @@
 """The plants of the simulated site: roofs under one sky, a household, a heat pump, a boiler, a charger. Pure.
 
-`step` is called once every `STEP_S` seconds. The `step` of a load returns its power until the next step, in W. The same
-seed always gives the same days.
+`step` is called once every `STEP_S` simulated seconds. The `step` of a load returns its power until the next step, in
+W. Its `hour` is the local time of day, in hours. The same seed always gives the same days.
 """
 
 from __future__ import annotations
@@ -141,8 +141,8 @@ class Boiler:
 class Charger:
     """A charger at which a car arrives twice a day.
 
-    Before 17:00 the power is the solar surplus, but at least 1380 W and at most 11,040 W. Later it is 7360 W. The power
-    is a multiple of 230 W: one ampere on one phase.
+    While the car charges, the power is 7360 W from 17:00 to midnight. At other times it is the solar surplus, but at
+    least 1380 W and at most 11,040 W. The power is rounded down to a multiple of 230 W: one ampere on one phase.
     """
 
     _MINIMUM_W = 1380.0
@@ -157,7 +157,7 @@ class Charger:
         self._needed_Wh = 0.0
 
     def step(self, day: int, hour: float, surplus_W: float) -> float:
-        """Return the power. `day` and `hour` are local time. `surplus_W` is the solar power minus the power of the
+        """Return the power. `day` is the number of the local day. `surplus_W` is the solar power minus the power of the
         household and the heat pump."""
         if day != self._day:
             self._day = day
