@@ -36,13 +36,19 @@ class DeliveryQueue:
         self._watchdog = watchdog
 
     async def put(self, bodies: Sequence[bytes]) -> Sequence[Record]:
-        """Store messages durably and return their records. Until more messages are stored, only these are live."""
+        """Store messages durably and return their records. Until more messages are stored, only these are live.
+
+        Raises NotAloneError (see `Outbox.put`).
+        """
         records = await self._run(self._put_compressed if self.compress else self._outbox.put, bodies)
         self.waiting += len(records)
         return records
 
     async def put_undated(self, bodies: Sequence[bytes], boot: str, mono: float) -> None:
-        """Store messages whose time is not known yet. They were measured at monotonic second `mono` of boot `boot`."""
+        """Store messages whose time is not known yet. They were measured at monotonic second `mono` of boot `boot`.
+
+        Raises NotAloneError (see `Outbox.put`).
+        """
         self.waiting += len(await self._run(self._outbox.put, bodies, boot, mono))
 
     async def ack(self, record: Record) -> None:
