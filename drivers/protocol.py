@@ -27,7 +27,7 @@ BITS = frozenset({Table.COIL, Table.DISCRETE})
 MAX_BITS = 2000
 MAX_REGISTERS = 125
 ADDRESSES = 0x1_0000
-"""Number of addresses in a table: 0..65535."""
+"""Number of addresses in a table. The addresses are 0..65535."""
 MAX_WORD = 0xFFFF
 MAX_UNIT_ID = 255
 LAST_SERIAL_UNIT_ID = 247
@@ -51,7 +51,7 @@ class ExceptionCode(IntEnum):
 
 
 def max_count(table: Table) -> int:
-    """Return the largest number of registers or bits of one request."""
+    """Return the largest number of registers or bits that one request can read."""
     return MAX_BITS if table in BITS else MAX_REGISTERS
 
 

@@ -76,7 +76,10 @@ def complain(line: str) -> None:
 
 
 def fail(mistakes: str | Sequence[str], status: int = 1) -> NoReturn:
-    """Print the first hundred mistakes on standard error, one per line. End the command with `status`."""
+    """Print the first hundred mistakes on standard error, one per line, and the number of the others.
+
+    End the command with `status`.
+    """
     lines = [mistakes] if isinstance(mistakes, str) else mistakes
     for line in complaints(lines).splitlines():
         typer.echo(wrapped(line, sys.stderr), err=True)
@@ -127,7 +130,7 @@ def catalogue_of(profile_dirs: list[Path] | None, config: Path) -> Catalogue:
     """Return all drivers: the built-in ones and the site's own.
 
     The site's own profiles are in `profile_dirs`; without `profile_dirs`, in the directories that the configuration
-    names. A directory of `profile_dirs` that does not exist is a usage error.
+    names. A path in `profile_dirs` that is not a directory is a usage error.
     """
     from drivers.catalogue import Catalogue
 
@@ -141,8 +144,8 @@ def catalogue_of(profile_dirs: list[Path] | None, config: Path) -> Catalogue:
 def _configured_dirs(config: Path) -> tuple[Path, ...]:
     """Return `profile_dirs` of the configuration.
 
-    If they cannot be read, end the command with EX_CONFIG. But if `config` is the configuration of the service, return
-    the default of `profile_dirs`.
+    If they cannot be read and `config` is DEFAULT_CONFIG, return the default of `profile_dirs`. With any other file,
+    end the command with EX_CONFIG.
     """
     from agent.config import ConfigError, DriversConfig, load_profile_dirs
 

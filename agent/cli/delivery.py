@@ -148,7 +148,7 @@ def _queue(context: typer.Context, config: Path | None, endpoint: str | None) ->
 def _json(found: list[tuple[Queue, Contents]], *, one: bool) -> str:
     """Return the JSON of these queues: if `one`, the object of the only queue; otherwise a list.
 
-    The list can also have one entry, if the files of the other queues do not exist.
+    The list has only the queues whose file exists, so it can be empty or have one entry.
     """
     from agent.commissioning.outbox_admin import as_json
 

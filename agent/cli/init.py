@@ -165,7 +165,10 @@ def _add_devices(ask: Questions, config: Path, before: Existing, scanning: _Scan
 
 
 def _devices(ask: Questions, scanning: _ScanOptions, config: Path, before: Existing | None) -> tuple[str, bool]:
-    """Scan, and ask about the devices. Return their [[device]] tables as text, and whether at least one is used."""
+    """Scan, and ask about the devices.
+
+    Return their [connection.NAME] and [[device]] tables as text, and whether at least one device is enabled.
+    """
     from agent.cli.device_questions import DeviceQuestions
     from agent.commissioning import config_snippets
     from agent.commissioning.proposals import Names, propose, scan_notes, without_configured

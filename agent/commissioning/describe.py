@@ -46,7 +46,7 @@ class NodeRow(NamedTuple):
 def describe(config: Config, site: Site) -> Iterator[str]:
     """Yield the meaning of the configuration as lines.
 
-    The order is: endpoints, nodes, devices that are not enabled, lines with "notice: ", lines with "warning: ".
+    The order is: endpoints, nodes, devices that are not enabled, notices ("notice: …"), warnings ("warning: …").
     """
     yield from endpoints_in_words(config, site.nodes)
     yield from (f"{row.node_id}: {row.type} by {row.place}; {row.meaning}" for row in _rows(config, site))
@@ -145,7 +145,7 @@ def _on_terminal() -> bool:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print the rows: on a terminal as a table, or as lines if it is too narrow; otherwise as tab-separated lines."""
+    """Print the rows: on a terminal as a table, or as lines if the terminal is too narrow; else tab-separated."""
     shown = ([printable(cell) for cell in row] for row in rows)
     if not _on_terminal():
         for row in shown:

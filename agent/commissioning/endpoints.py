@@ -13,7 +13,7 @@ _ALL = "all devices"
 
 
 def endpoints_in_words(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
-    """Yield one line if the only endpoint has no name. Otherwise yield a line for the site and one per endpoint."""
+    """Yield one line if the only endpoint has the default name, else one for the site and one per endpoint."""
     if _has_default_only(config):
         (push,) = config.push
         levels, chosen = " and ".join(push.levels), _nodes(push, nodes)
@@ -39,7 +39,7 @@ def endpoints_in_words(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
 
 
 def _has_default_only(config: Config) -> bool:
-    """Whether the only endpoint is a [push] without a name."""
+    """Whether there is one endpoint, and it has the default name."""
     return [push.name for push in config.push] == [DEFAULT_NAME]
 
 

@@ -92,7 +92,7 @@ def _clock(now: float) -> str:
 def _powers(devices: list[DeviceResult]) -> tuple[dict[NodeType, float], tuple[str, ...]]:
     """Return the power of each type in W, and the nodes whose power is unknown.
 
-    Relays are omitted, because they measure no power. So are nodes that are not in the total. A node that
+    Relays are omitted, because they measure no power. Nodes that are not in the total are omitted as well. A node that
     reports no power counts 0 W if it may be silent (`when_offline` is not `missing`). Otherwise its power is unknown.
     """
     found = {

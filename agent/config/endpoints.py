@@ -1,4 +1,4 @@
-"""Checks the rules between endpoints, and between an endpoint and the nodes of the site."""
+"""Checks the rules between keys of an endpoint, between endpoints, and between an endpoint and the nodes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def mistakes(pushes: Sequence[PushConfig], node_ids: Collection[str], enabled: Collection[str]) -> Iterator[str]:
-    """Yield one line per mistake: key, rule, value.
+    """Yield one line per mistake: the key, and the rule that it breaks.
 
-    `node_ids` has the nodes of all devices. `enabled` has only the nodes of enabled devices.
+    `node_ids` has the node ids of all devices. `enabled` has only those of enabled devices.
     """
     yield from _names(pushes)
     for index, push in enumerate(pushes):

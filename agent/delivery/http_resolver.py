@@ -14,8 +14,8 @@ from agent.delivery.http_stream import BoundedStream
 from drivers.modbus import Resolver
 
 _NAMES_AT_ONCE = 4
-"""Maximum number of host names that are looked up at the same time. An endpoint needs only one: that of its URL or of
-its proxy."""
+"""Maximum number of host names that are looked up at the same time. An endpoint needs only one, that of its URL or of
+its proxy, so the limit is never reached."""
 
 
 STARTED: ContextVar[int] = ContextVar("started", default=0)

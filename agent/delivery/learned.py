@@ -51,8 +51,8 @@ class Learned:
 def fingerprint(config: PushConfig, agent: str) -> str:
     """Return a key that changes with the configuration of the endpoint and with `agent`, the agent's name and version.
 
-    The keys in `_NOT_SETTINGS` do not change the result, except `url`: all parts of it except the query change the
-    result. The result contains no secret.
+    All parts of `url` except its query change the result. The other keys in `_NOT_SETTINGS` do not change it. The
+    result contains no secret.
     """
     settings = {key: value for key, value in config.as_dict().items() if key not in _NOT_SETTINGS}
     return hashlib.sha256(f"{agent} {config.shown_url} {json.dumps(settings, default=str)}".encode()).hexdigest()

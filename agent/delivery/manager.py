@@ -80,7 +80,7 @@ class Delivery:
         return self._outbox.in_memory
 
     async def backlog(self) -> Backlog:
-        """Return the numbers of waiting, parked and dropped messages, and the age of the oldest waiting dated one."""
+        """Return the state of the queue."""
         async with self._held:
             return await asyncio.to_thread(queued, self._outbox, self._clock.time())
 
@@ -188,7 +188,7 @@ class Deliveries:
     def clock_trusted(self) -> bool:
         """Whether every endpoint accepts the wall clock.
 
-        The energies are the same for all endpoints, and a wrong date would make them wrong. So they wait for the
+        All endpoints get the same energies, and a wrong date makes the energies wrong. So the energies wait for the
         endpoint with the longest `wait_for_clock_s`.
         """
         for each in self._all.values():  # noqa: SIM110 - called at each poll, and `all` takes twice as long

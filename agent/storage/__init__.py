@@ -1,7 +1,4 @@
-"""Opens SQLite files on a disk that may be full, read-only or failing, and locks their directory.
-
-The queue and the energies use this package.
-"""
+"""Opens SQLite files on a disk that may be full, read-only or failing, and locks their directory."""
 
 from agent.storage.folder_lock import NotAloneError, alone, check_locks
 from agent.storage.sqlite import (

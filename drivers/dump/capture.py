@@ -26,7 +26,8 @@ _MAX_TIMEOUTS_AT_FIRST = 3
 """The capture fails after `_MAX_TIMEOUTS` requests in a row without a reply, or after `_MAX_TIMEOUTS_AT_FIRST` while no
 register has been read. It also fails if no request at all has a reply.
 
-One request without a reply is not enough, because some devices do not reply if they do not have the address.
+A single request without a reply among others does not end the capture, because some devices do not reply if they do
+not have the address.
 """
 
 
@@ -77,7 +78,7 @@ async def of_sunspec(reader: Reader) -> Wanted:
     base = await discovery.base(reader)
     models = await discovery.models(reader, base)
     end = models[-1].end + HEADER if models else base + len(MARKER)
-    # One model per request, because many devices refuse a request that includes two models.
+    # No request includes two models, because many devices refuse such a request.
     spans = [Span(Table.HOLDING, base, len(MARKER))]
     spans += [Span(Table.HOLDING, model.address, model.end - model.address) for model in models]
     spans.append(Span(Table.HOLDING, end - HEADER, HEADER))
@@ -87,7 +88,8 @@ async def of_sunspec(reader: Reader) -> Wanted:
 async def take(reader: Reader, wanted: Wanted, taken: Capture, step: Callable[[], None] = lambda: None) -> None:
     """Read `wanted` into `taken`, which also keeps what was read before an error or a cancellation.
 
-    `step` is called before each request. Raises UnreachableError if the device does not respond or the link fails.
+    `step` is called before each request. Raises UnreachableError if the link fails, if a reply is not valid,
+    or if too many requests have no reply (see `_MAX_TIMEOUTS`).
     """
     absent: set[Table] = set()
     pending = list(wanted.blocks)[::-1]

@@ -31,7 +31,7 @@ from drivers.model import Reading, Table, Value
 from drivers.protocol import ADDRESSES, BITS, MAX_UNIT_ID, MAX_WORD, ExceptionCode
 
 _ROW = 16
-"""Words on one line of the file."""
+"""Maximum number of words on one line of the file."""
 _MAX_BYTES = 4 << 20
 """Maximum size of the file. Four full tables need less than 2 MiB."""
 _shown = reprlib.Repr().repr

@@ -105,7 +105,7 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
             self._reply = None
             first, self._first = self._first, False
         if isinstance(outcome, DriverError):
-            # No late reply is expected in two cases:
+            # After a SilentError or a BadReplyError, the reply may still arrive. There are two exceptions:
             # - The first reply of the connection has a wrong transaction number, as from some gateways. There was no
             #   earlier request on this connection, so this reply belongs to this request.
             # - After a RepeatedReplyError, the link itself waits until no copy can arrive.

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
 _STEPS = 10
-"""Number of parts into which `time_out` divides its time."""
+"""Number of steps in which `time_out` counts its time."""
 
 
 class Turns:
@@ -53,8 +53,8 @@ class Turns:
 async def time_out(seconds: float) -> AsyncIterator[None]:
     """Raise TimeoutError if the block takes longer than `seconds`.
 
-    The time is counted in ten steps, and a step begins only when the event loop runs. So each time in which the loop is
-    blocked counts as at most a tenth of `seconds`.
+    The time is counted in ten equal steps. A step begins only when the event loop runs, so each period in which the
+    loop is blocked counts as at most a tenth of `seconds`.
     """
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle | None = None

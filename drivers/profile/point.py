@@ -61,7 +61,7 @@ class Point:
 
     @property
     def key(self) -> Key:
-        """Node, quantity and phase. Points with the same key are added."""
+        """Node, quantity and phase. The values of points with the same key are added; percentages are averaged."""
         return self.node, self.quantity, self.phase
 
     @property
@@ -104,8 +104,8 @@ class Point:
     def counts(self) -> bool:
         """Whether the point is a counter or a daily register.
 
-        Such a point always uses the candidate that was the first to have a value. If it changed to another candidate,
-        the difference between the two registers would count as energy.
+        After the first value of such a point, only the candidate that had this value is used. If the point changed to
+        another candidate, the difference between the two registers would count as energy.
         """
         return self.quantity.nature in (Nature.COUNTER, Nature.DAILY)
 
@@ -165,7 +165,8 @@ def points_from(table: TomlTable, vocabulary: Vocabulary) -> tuple[Point, ...]:
 def _repeated(table: TomlTable, point: Point) -> Iterator[Point]:
     """Yield one point for each repeated block. If the point has no `repeat`, yield only the point, unchanged.
 
-    The points of blocks are optional: the sum omits a block that the device does not have. Raises ProfileError.
+    The points of blocks are optional: the sum or average omits a block that the device does not have. Raises
+    ProfileError.
     """
     repeat = point.repeat
     if repeat is None:
@@ -202,9 +203,9 @@ def _point(table: TomlTable, vocabulary: Vocabulary) -> Point:
 
 
 def _fallbacks(table: TomlTable, others: list[dict[str, Any]], point: Point, vocabulary: Vocabulary) -> Iterator[Point]:
-    """Yield the fallbacks. A fallback inherits the keys of its point for registers and encoding, but not its marks.
+    """Yield the fallbacks. Raises ProfileError.
 
-    Raises ProfileError.
+    A fallback inherits the keys for registers and encoding that it does not set itself. It does not inherit the marks.
     """
     shared = {key: value for key, value in table.content.items() if key not in _POINT_ONLY_KEYS | _MARK_KEYS}
     for index, own in enumerate(others):

@@ -53,9 +53,11 @@ class Repeat:
                 yield from self.present.moved(number * self.step).spans
 
     def count(self, words: Sequence[int] | None) -> int:
-        """Return the number of blocks from the words of `span`, at most `most`. Without a valid number, return `most`.
+        """Return the number of blocks. `words` are the words of `span`; None if they were not read.
 
-        If the blocks have marks, return 1: the driver assumes one block until it has read the marks.
+        - If the blocks have marks, return 1: the driver assumes one block until it has read the marks.
+        - If `words` hold a valid number, return this number, at most `most`.
+        - Otherwise return `most`.
         """
         if self.present is not None:
             return 1
