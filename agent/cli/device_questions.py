@@ -59,7 +59,7 @@ class DeviceQuestions:
         for one in self._proposals:
             if one.match.kind is Kind.METER:
                 self._measures(one)
-        settle_grid(self._proposals, self._names)
+        settle_grid(self._proposals, self._names, has_grid=self._has_grid)
         for one in self._proposals:
             self._power(one)
         while True:
@@ -74,7 +74,7 @@ class DeviceQuestions:
             if not chosen:
                 return
             self._change(rows[chosen])
-            settle_grid(self._proposals, self._names)
+            settle_grid(self._proposals, self._names, has_grid=self._has_grid)
 
     def show(self) -> None:
         """Print a table of the devices, and of the units that were not identified."""
@@ -177,7 +177,7 @@ class DeviceQuestions:
             one = one if one in found.proposals else found.proposals[0]
         if one.match.kind is Kind.METER:
             self._measures(one)
-        elif len(one.nodes) == 1 and len(one.match.kind.nodes) > 1:
+        elif not one.is_hybrid and len(one.match.kind.nodes) > 1:
             allowed = [type_ for type_ in NodeType if type_ in one.match.kind.nodes]
             self._type(one, allowed, f"What is {one.device} at {one.where}?")
         else:

@@ -40,7 +40,7 @@ def _node(one: Proposal) -> Iterator[str]:
     if kind is Kind.METER:
         others = ", ".join(each for each in NodeType if each is not type_)
         yield f'type = "{type_}"  # or what it measures: {others}'
-        yield from _disabled(one, "another device measures the grid: set the type, then enable it")
+        yield from _disabled(one, "set the type, then enable it, unless another device measures the same")
         return
     yield f'type = "{type_}"'
     yield from _disabled(one)

@@ -59,8 +59,6 @@ class Proposal:
     nodes: dict[NodeType, str]
     """Node type → name of the node. A hybrid can have several nodes; other devices have one."""
     enabled: bool = True
-    grid_omitted: bool = False
-    """True if the grid meter of this hybrid is not used, because another device measures the grid."""
     number: int = 1
     """The number of the device at its unit id, from 1. Only further meters (`Match.further`) have a number above 1."""
     nominal_power_W: float | None = None
@@ -84,6 +82,16 @@ class Proposal:
     @property
     def measures_grid(self) -> bool:
         return self.enabled and NodeType.GRID in self.nodes
+
+    @property
+    def has_grid_meter(self) -> bool:
+        """Whether this is a hybrid that can measure the grid."""
+        return self.is_hybrid and NodeType.GRID in self.match.nodes
+
+    @property
+    def grid_omitted(self) -> bool:
+        """Whether the grid meter of this hybrid is not used, because another device measures the grid."""
+        return self.has_grid_meter and NodeType.GRID not in self.nodes
 
     @property
     def where(self) -> str:
@@ -137,7 +145,7 @@ def proposal(link: LinkSettings, unit_id: int, match: Match, names: Names, *, of
         )
     types = [each for each in NodeType if each in match.nodes and (of_grid or each is not NodeType.GRID)]
     nodes = {each: names.new(each) for each in types}
-    return Proposal(link, unit_id, match, nodes, grid_omitted=len(types) < len(match.nodes))
+    return Proposal(link, unit_id, match, nodes)
 
 
 def set_type(one: Proposal, type_: NodeType, names: Names) -> None:
@@ -149,14 +157,19 @@ def set_type(one: Proposal, type_: NodeType, names: Names) -> None:
         one.nodes = {type_: names.new(type_)}
 
 
-def settle_grid(proposals: Sequence[Proposal], names: Names) -> None:
-    """Omit the grid meter of each hybrid if a separate meter measures the grid. The grid is then counted only once."""
-    if not any(each.measures_grid and not each.is_hybrid for each in proposals):
-        return
-    for each in proposals:
-        if each.is_hybrid and NodeType.GRID in each.nodes:
+def settle_grid(proposals: Sequence[Proposal], names: Names, *, has_grid: bool) -> None:
+    """Use the grid meter of one hybrid, or of none if another device measures the grid. The grid is counted only once.
+
+    It is the first hybrid that is enabled, else the first one. `has_grid`: a configured device measures the grid.
+    """
+    measured = has_grid or any(each.measures_grid and not each.is_hybrid for each in proposals)
+    hybrids = [each for each in proposals if each.has_grid_meter]
+    used = None if measured else min(hybrids, key=lambda each: not each.enabled, default=None)
+    for each in hybrids:
+        if each is not used and not each.grid_omitted:
             names.release(each.nodes.pop(NodeType.GRID))
-            each.grid_omitted = True
+    if used is not None and used.grid_omitted:
+        used.nodes = {NodeType.GRID: names.new(NodeType.GRID), **used.nodes}
 
 
 def note_with_address(place: SearchLocation) -> str:

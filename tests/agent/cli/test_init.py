@@ -22,7 +22,7 @@ import pytest
 
 from agent.cli import device_questions
 from agent.cli.questions import Questions
-from agent.commissioning import new_files, new_site
+from agent.commissioning import config_snippets, new_files, new_site
 from agent.commissioning.proposals import Names, propose, scan_notes
 from agent.commissioning.release_files import example
 from drivers.catalogue import Catalogue
@@ -403,17 +403,24 @@ def test_what_stops_it_is_told_before_the_first_question(tmp_path: Path) -> None
     assert not new.exists()
 
 
+Nodes = dict[NodeType, str]
 METER = Match("eastron-sdm630", Kind.METER, frozenset(), "Eastron SDM630", "by holding 64514")
 HYBRID = Match("sunspec", Kind.HYBRID, frozenset({NodeType.SOLAR, NodeType.GRID}), "Acme hybrid", "by its models")
 
 
-def questions(monkeypatch: pytest.MonkeyPatch, units: list[FoundUnit], *answers: str) -> list[dict[NodeType, str]]:
-    """Settle the devices with these answers. Return the nodes of those that are used."""
+def settled(monkeypatch: pytest.MonkeyPatch, units: list[FoundUnit], *answers: str) -> tuple[list[Nodes], str]:
+    """Settle the devices with these answers. Return the nodes of those that are used, and the text of the file."""
     answered(monkeypatch, *answers)
-    names = Names()
-    found = propose([SearchLocation(LinkSettings(host="10.0.0.1"), units)], names)
+    names, places = Names(), [SearchLocation(LinkSettings(host="10.0.0.1"), units)]
+    found = propose(places, names)
     device_questions.DeviceQuestions(Questions(yes=False), Catalogue(), names, found, has_grid=False).settle()
-    return [one.nodes for each in found for one in each.proposals if one.enabled]
+    used = [one.nodes for each in found for one in each.proposals if one.enabled]
+    return used, config_snippets.tables(places, found)
+
+
+def questions(monkeypatch: pytest.MonkeyPatch, units: list[FoundUnit], *answers: str) -> list[Nodes]:
+    """Settle the devices with these answers. Return the nodes of those that are used."""
+    return settled(monkeypatch, units, *answers)[0]
 
 
 def test_a_driver_with_a_capital_letter_is_chosen_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -454,6 +461,30 @@ def test_the_grid_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert questions(monkeypatch, both, "1", "") == [{NodeType.GRID: "meter-1"}, {NodeType.SOLAR: "pv-1"}]
 
 
+def test_a_hybrid_measures_the_grid_again_if_the_meter_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [FoundUnit(1, Identity([METER])), FoundUnit(2, Identity([HYBRID]))]
+    hybrid = {NodeType.GRID: "meter-2", NodeType.SOLAR: "pv-1"}
+    used, text = settled(monkeypatch, both, "1", "1", "7", "")
+    assert used == [hybrid]
+    assert "is omitted" not in text
+
+    both = [FoundUnit(1, Identity([HYBRID])), FoundUnit(2, Identity([HYBRID]))]
+    used, text = settled(monkeypatch, both, "1", "n", "")
+    assert used == [{NodeType.GRID: "meter-1", NodeType.SOLAR: "pv-2"}], "the first hybrid is not used"
+    assert text.count("Its meter (grid) is omitted, because another device measures the grid.") == 1
+    both = [FoundUnit(1, Identity([HYBRID])), FoundUnit(2, Identity([HYBRID]))]
+    again = questions(monkeypatch, both, "1", "n", "1", "y", "", "")
+    assert again == [{NodeType.GRID: "meter-1", NodeType.SOLAR: "pv-1"}, {NodeType.SOLAR: "pv-2"}]
+
+
+def test_a_meter_that_is_not_used_does_not_say_that_another_device_measures_the_grid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, text = settled(monkeypatch, [FoundUnit(1, Identity([METER]))], "7", "")
+    assert "enabled = false  # " in text
+    assert "another device measures the grid" not in text
+
+
 def test_a_unit_that_may_be_another_one_is_used_only_if_the_installer_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -463,7 +494,7 @@ def test_a_unit_that_may_be_another_one_is_used_only_if_the_installer_says_so(
 
     assert questions(monkeypatch, two(), "", "") == [{NodeType.GRID: "meter-1"}]
     assert "10.0.0.1:502 unit 2 is perhaps the same device as 10.0.0.1:502 unit 1" in capsys.readouterr().out
-    used = questions(monkeypatch, two(), "", "2", "2", "", "")
+    used = questions(monkeypatch, two(), "", "2", "y", "", "")
     assert used == [{NodeType.GRID: "meter-1"}, {NodeType.SOLAR: "pv-1"}]
 
 
