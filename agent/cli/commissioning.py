@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -176,8 +177,8 @@ def _subject_at(address: Address, driver: str, catalogue: Catalogue) -> Subject:
         fail(str(error), EX_CONFIG)
 
 
-def check_online(config: Config, site: Site, as_json: bool) -> None:
-    """Poll every device, connect to every endpoint, and print the results.
+def check_online(config: Config, site: Site, warnings: Sequence[str], as_json: bool) -> None:
+    """Poll every device, connect to every endpoint, and print the results. Only JSON contains `warnings`.
 
     If something fails, print one line for each failure on standard error and end with exit status 1.
     """
@@ -189,7 +190,7 @@ def check_online(config: Config, site: Site, as_json: bool) -> None:
     logging_setup.configure("error", config.log.format)
     result = asyncio.run(site_check.check_site(config, site, SystemClock()))
     if as_json:
-        typer.echo(site_check_view.as_json(result))
+        typer.echo(site_check_view.as_json(result, warnings))
     else:
         site_check_view.show(result)
         site_check_view.show_balance(result)

@@ -109,7 +109,7 @@ def check(
         for doubt in doubts:
             complain(f"{config}: warning: {doubt}")
     if online or as_json or node:
-        commissioning.check_online(settings, chosen, as_json)
+        commissioning.check_online(settings, chosen, doubts, as_json)
     if strict and doubts:
         raise typer.Exit(1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from agent.commissioning.describe import number, table
 from agent.commissioning.device_check import DeviceResult
@@ -91,11 +91,15 @@ def _value_rows(result: DeviceResult) -> Iterable[tuple[str, ...]]:
         yield node.node_id, name_of(reading), shown, reading.quantity.unit.value, age
 
 
-def as_json(result: SiteResult) -> str:
-    """Return the results as JSON: of the site, of each endpoint, and of each device with its values."""
+def as_json(result: SiteResult, warnings: Sequence[str]) -> str:
+    """Return the results as JSON: of the site, of each endpoint, and of each device with its values.
+
+    `warnings` are those about the configuration.
+    """
     return json.dumps(
         {
             "ok": result.ok,
+            "warnings": warnings,
             "hint": result.hint,
             "clock": result.clock,
             "slow_links": result.slow,

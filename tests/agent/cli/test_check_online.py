@@ -87,6 +87,20 @@ async def test_everything_is_reached_and_nothing_sent(tmp_path: Path) -> None:
     assert meter.functions == {3, 4}, "input registers for its values, holding registers for who it is"
 
 
+@pytest.mark.parametrize("strict", [False, True])
+async def test_json_has_the_warnings_about_the_configuration(tmp_path: Path, strict: bool) -> None:
+    async with listening([]) as port, FaultServer({(1, Table.INPUT): sdm630(42.5, 1, 2)}) as meter:
+        table = device("meter-1", "grid", meter) + "nominal_power_W = 2000\n"
+        path = configuration(tmp_path, f"http://127.0.0.1:{port}/", table)
+        text = (await check(path))[1]
+        status, out, error = await check(path, "--json", *(["--strict"] if strict else []))
+    warnings = [line.removeprefix("warning: ") for line in text.splitlines() if line.startswith("warning: ")]
+    assert any(line.startswith("nominal_power_W of meter-1 has no effect") for line in warnings)
+    assert json.loads(out)["warnings"] == warnings
+    assert json.loads(out)["ok"] is True
+    assert (status, len(error.splitlines())) == ((1, len(warnings)) if strict else (0, 0))
+
+
 async def test_what_is_not_there_is_a_line_each_and_fails(tmp_path: Path) -> None:
     async with FaultServer({(1, Table.INPUT): sdm630(42.5, 1, 2)}) as meter, FaultServer({}) as silent:
         with socket.socket() as unused:
