@@ -36,10 +36,6 @@ def _no_empty_path(ctx: typer.Context, path: Path | None) -> Path | None:
 # the service forever.
 _CONFIG = typer.Option("--config", metavar="FILE", readable=False, callback=_no_empty_path, help="The configuration.")
 ConfigOption = Annotated[Path, _CONFIG]
-NodesOption = Annotated[
-    list[str] | None,
-    typer.Option("--node", help="Only the device of this node. Can be repeated.", autocompletion=completion.nodes),
-]
 OwnConfig = Annotated[Path | None, _CONFIG]
 """`--config` after the name of a subcommand; None if not given. It overrides `--config` before the name."""
 EndpointOption = Annotated[

@@ -16,13 +16,12 @@ from typing import Annotated
 import typer
 
 from agent import DEFAULT_CONFIG, __version__
-from agent.cli import commissioning, delivery, drivers, files
+from agent.cli import commissioning, completion, delivery, drivers, files
 from agent.cli import init as init_command
 from agent.cli.common import (
     EX_CONFIG,
     ConfigOption,
     EndpointOption,
-    NodesOption,
     chosen_endpoints,
     complain,
     fail,
@@ -91,7 +90,14 @@ def check(
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON. Implies --online.")] = False,
-    node: NodesOption = None,
+    node: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--node",
+            help="Poll only the device of this node. Can be repeated. Implies --online.",
+            autocompletion=completion.nodes,
+        ),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit status 1 if there is a warning.")] = False,
 ) -> None:
     """Validates the configuration and prints what each node will report."""
@@ -118,7 +124,10 @@ def check(
 def read(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: Annotated[bool, typer.Option("--json", help="Print exactly the bodies that a push would send.")] = False,
-    node: NodesOption = None,
+    node: Annotated[
+        list[str] | None,
+        typer.Option("--node", help="Only the device of this node. Can be repeated.", autocompletion=completion.nodes),
+    ] = None,
     endpoint: EndpointOption = None,
 ) -> None:
     """Polls every device once and shows the readings. Stop the daemon first, as for check --online."""

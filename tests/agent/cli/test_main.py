@@ -125,6 +125,12 @@ async def test_one_node_can_be_read_alone(tmp_path: Path) -> None:
     assert (wrong.returncode, bodies.returncode) == (2, 2)
 
 
+def test_the_help_of_check_says_which_options_poll() -> None:
+    shown = " ".join(call_inside("check", "--help").stdout.split())
+    for option in ("--json", "--node NODE"):
+        assert re.search(f"{option} [^-]*Implies --online[.]", shown), option
+
+
 async def test_read_says_what_of_a_device_is_missing(tmp_path: Path) -> None:
     async with FaultServer({(1, Table.INPUT): dict.fromkeys(range(40), 0)}) as meter:
         path = configuration(tmp_path, "http://127.0.0.1:1/", device("meter-1", "grid", meter))
