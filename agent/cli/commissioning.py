@@ -77,6 +77,7 @@ def scan(
 
 
 def dump(
+    context: typer.Context,
     where: Annotated[str, typer.Argument(help="HOST or /dev/ttyUSB0; not with --node.")] = "",
     node: Annotated[
         str,
@@ -120,8 +121,7 @@ def dump(
         fail("give either HOST (or a serial port) or --node", 2)
     catalogue = catalogue_of(profile_dir, config)
     if node:
-        if driver or port is not None or unit is not None:
-            fail("--driver, --port and --unit need HOST; with --node they come from the configuration", 2)
+        _no_option_of_host(context)
         subject = _subject_of(config, node)
     else:
         options = dump.Address(where, port, unit, timeout, baudrate, parity, transport)
@@ -132,6 +132,14 @@ def dump(
         now = SystemClock().monotonic
         result = asyncio.run(dump.run(subject, spans, profiles, now=now, keep_text=keep_text, step=step))
     _print_dump(result, subject.address)
+
+
+def _no_option_of_host(context: typer.Context) -> None:
+    """End the command if an option was given whose value the configuration decides."""
+    for name in ("driver", "port", "unit", "timeout", "baudrate", "parity", "transport"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            fail(f"--{name} needs HOST; with --node it comes from the configuration", 2)
 
 
 def _print_dump(result: Result, address: str) -> None:

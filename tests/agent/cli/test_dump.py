@@ -204,7 +204,7 @@ async def test_a_dump_is_served_as_a_device(tmp_path: Path) -> None:
         (("h", "--node", "x"), "give either HOST (or a serial port) or --node"),
         (("h", "--range", "x"), "--range: must be like holding:40000-40099"),
         (("h", "--range", "input:0x"), "--range: must be like holding:40000-40099"),
-        (("--node", "x", "--driver", "y"), "need HOST; with --node they come from the configuration"),
+        (("--node", "x", "--unit", "2", "--driver", "y"), "--driver needs HOST; with --node it comes from the"),
         (("h", "--profile-dir", "/nowhere"), "--profile-dir: /nowhere does not exist"),
         (("h", "--profile-dir", "/etc/passwd"), "--profile-dir: /etc/passwd is not a directory"),
         (("h:502",), "(found 'h:502'); set the port with --port"),
@@ -217,6 +217,27 @@ def test_wrong_options_are_usage_errors(arguments: tuple[str, ...], message: str
     result = call_inside("dump", *arguments)
     assert result.returncode == 2
     assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--driver", "sunspec"),
+        ("--port", "502"),
+        ("--unit", "1"),
+        ("--timeout", "1"),
+        ("--baudrate", "9600"),
+        ("--parity", "N"),
+        ("--transport", "tcp"),
+    ],
+    ids=lambda option: option[0],
+)
+def test_an_option_of_a_host_is_refused_with_a_node(option: tuple[str, str]) -> None:
+    result = call_inside("dump", "--node", "x", *option)
+    assert (result.returncode, result.stderr) == (
+        2,
+        f"telemetry-agent: {option[0]} needs HOST; with --node it comes from the configuration\n",
+    )
 
 
 def test_an_unknown_driver_is_guessed() -> None:
