@@ -111,12 +111,19 @@ def asked_units(targets: Targets, settings: ScanSettings) -> str:
     """Return comments: the unit ids that the scan tried, and those that it did not. Empty if --units was given."""
     if settings.units is not None:
         return ""
-    last = MAX_UNIT_ID if targets.hosts else LAST_SERIAL_UNIT_ID
-    units = sorted(settings.usual_units(serial=not targets.hosts))
+    media = [serial for serial, found in ((False, targets.hosts), (True, targets.serial_ports)) if found]
+    return "\n".join(_asked_units(settings, serial=serial, named=len(media) > 1) for serial in media)
+
+
+def _asked_units(settings: ScanSettings, *, serial: bool, named: bool) -> str:
+    """Return the comments for the hosts, or for the serial ports. With `named`, they say for which."""
+    last = LAST_SERIAL_UNIT_ID if serial else MAX_UNIT_ID
+    where = f" on {'serial ports' if serial else 'hosts'}" if named else ""
+    units = sorted(settings.usual_units(serial=serial))
     others = [unit for unit in range(1, last + 1) if unit not in units]
     return (
-        f"# Asked for: units {_ranges(units)}, and the ones after each unit found.\n"
-        f"# Not asked for: units {_ranges(others)}. To ask for them: --units 1-{last}"
+        f"# Asked for{where}: units {_ranges(units)}, and the ones after each unit found.\n"
+        f"# Not asked for{where}: units {_ranges(others)}. To ask for them: --units 1-{last}"
     )
 
 
