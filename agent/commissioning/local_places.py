@@ -47,9 +47,10 @@ def _networks(routes: Path) -> Iterator[str]:
 def timezone(localtime: Path = Path("/etc/localtime")) -> str | None:
     """Return the IANA name of this machine's time zone, such as Europe/Brussels.
 
-    None if the name is not known, or if it has no region, such as UTC.
+    TZ is a name or the path of a file; without TZ, the file is `localtime`. None if the name is not known, or if it has
+    no region, such as UTC.
     """
-    if name := os.environ.get("TZ", "").lstrip(":"):
-        return name if "/" in name and not name.startswith("/") else None
-    name = str(localtime.resolve()).partition("/zoneinfo/")[2]
+    name = os.environ.get("TZ", "").lstrip(":") or str(localtime)
+    if name.startswith("/"):
+        name = str(Path(name).resolve()).partition("/zoneinfo/")[2]
     return name if "/" in name else None

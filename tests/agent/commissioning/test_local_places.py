@@ -37,3 +37,9 @@ def test_the_time_zone_of_the_machine(tmp_path: Path, monkeypatch: pytest.Monkey
     assert timezone(link) == "Europe/Paris"
     monkeypatch.setenv("TZ", "CET-1")
     assert timezone(link) is None
+    for path in (link, "/usr/share/zoneinfo/Europe/Brussels"):
+        for colon in ("", ":"):
+            monkeypatch.setenv("TZ", f"{colon}{path}")
+            assert timezone(tmp_path / "missing") == "Europe/Brussels"
+    monkeypatch.setenv("TZ", f":{tmp_path}/missing")
+    assert timezone(link) is None
