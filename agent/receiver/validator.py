@@ -6,6 +6,7 @@ is parsed, and the message is stored before it is acknowledged.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -107,10 +108,11 @@ class Validator:
         return verdict
 
     def restore(self, identity: str, message: Any) -> None:
-        """Remember a message that an earlier run stored. A message that is not valid is ignored."""
-        from agent.contract.schema import problems
-
-        if not _deeper_than(_MAX_DEPTH, message) and not problems(message):
+        """Remember a message that an earlier run stored. An invalid message, or one of another site, is ignored."""
+        if _deeper_than(_MAX_DEPTH, message):
+            return
+        with contextlib.suppress(RefusedPostError):
+            self._require_contract(message)
             self.remember(identity, message)
 
     def authorize(self, headers: Mapping[str, str]) -> Verdict | None:

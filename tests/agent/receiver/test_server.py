@@ -21,9 +21,10 @@ from typing import Any
 import pytest
 
 from agent.receiver.command import ReceiveOptions, SetupError, open_validator, receive
+from agent.receiver.report import summary
 from agent.receiver.server import MAX_BODY, MAX_CONNECTIONS, Validator, Verdict, serving
 from agent.security import server_context
-from tests.agent.receiver.test_validator import MESSAGE, body, headers
+from tests.agent.receiver.test_validator import MESSAGE, NOW, body, headers
 from tests.faults.certificates import Authority
 
 WAIT_S = 60
@@ -337,3 +338,19 @@ async def test_it_starts_again_whatever_was_sent_to_it(tmp_path: Path) -> None:
     assert kept.read_bytes() == before
     assert desk.judge(headers("msg_1"), body()).duplicate
     journal.close()
+
+
+@pytest.mark.parametrize(("site", "restored"), [("S", ["a", "d"]), ("T", ["b", "c"]), (None, ["a", "d"])])
+def test_a_saved_message_of_another_site_is_not_restored(tmp_path: Path, site: str | None, restored: list[str]) -> None:
+    kept = tmp_path / "kept.jsonl"
+    sent = [("a", "S", NOW), ("b", "T", NOW - 3600), ("c", "T", NOW), ("d", "S", NOW + 60)]
+    lines = [{"id": name, "message": MESSAGE | {"siteNodeId": of, "time": at}} for name, of, at in sent]
+    kept.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    options = ReceiveOptions("127.0.0.1", 0, site=site, token="t", interval_s=60, save=kept)
+    desk, journal = open_validator(options)
+    assert journal is not None
+    journal.close()
+    assert any("missing" in line for line in summary(desk)) == (site == "T")
+    verdicts = {name: desk.judge(headers(name), body(siteNodeId=of, time=at)) for name, of, at in sent}
+    assert [name for name, verdict in verdicts.items() if verdict.duplicate] == restored
+    assert {verdict.status for name, verdict in verdicts.items() if name not in restored} == {403}
