@@ -6,7 +6,7 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,15 @@ from agent.config import Config
 USER = "telemetry-agent"
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - places that the service cannot use
 """ProtectHome= and PrivateTmp= of the unit hide these directories from the service."""
-_DROP_INS = Path("/etc/systemd/system/telemetry-agent.service.d")
-_CREDENTIAL = re.compile(r"\s*(Load|Set)Credential=([^:]+):(.*?)\s*")
-"""The groups: the word Load or Set, the name of the credential, and its file (Load) or its value (Set)."""
+_UNIT = "telemetry-agent.service"
+_UNIT_DIRECTORIES = tuple(Path(place, "systemd/system") for place in ("/etc", "/run", "/usr/local/lib", "/usr/lib"))
+"""The directories of systemd units. A file replaces those of the same name in later directories."""
+_CREDENTIAL = re.compile(r"\s*(Load|Set)Credential(?:Encrypted)?\s*=\s*(?:([^:]+):(.+?))?\s*")
+"""The groups: the word Load or Set, the name of the credential, and its file (Load) or its value (Set).
+
+Name, file and value are None if nothing is assigned: this resets the list."""
+_BLANK = re.compile(r"(\s|\\[nrt])*")
+"""A value of SetCredential= that is no token, as in the unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +81,60 @@ def unreadable_files(config: Config, file: Path, reader: ServiceUser) -> Iterato
         yield f"outbox.path: the service can only write below {STATE_DIRECTORY} (found {config.outbox.path})"
 
 
-def missing_credentials(folder: Path = _DROP_INS) -> Iterator[str]:
-    """Yield a sentence for each credential whose file does not exist.
+def missing_credentials(directories: Sequence[Path] = _UNIT_DIRECTORIES) -> Iterator[str]:
+    """Yield a sentence for each credential of a drop-in whose file does not exist.
 
-    Only the LoadCredential= lines in the drop-ins of the unit are checked. The file is not necessary if the same
-    drop-in has a SetCredential= with that name.
+    The file is not necessary if SetCredential= in the unit or in a drop-in gives the credential a value. The files of
+    credentials in the unit itself are optional. Yield nothing if this user cannot read all files of the unit, because
+    any of them may give the value.
     """
-    for drop_in in sorted(folder.glob("*.conf")):
-        try:
-            lines = drop_in.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
+    try:
+        texts = [(path, path.read_text(encoding="utf-8", errors="replace")) for path in _unit_files(directories)]
+    except OSError:
+        return
+    files: dict[str, tuple[Path, str]] = {}
+    values: dict[str, tuple[Path, str]] = {}
+    for source, text in texts:
+        for found in filter(None, map(_CREDENTIAL.fullmatch, text.splitlines())):
+            assigned = files if found[1] == "Load" else values
+            if found[2] is None:
+                assigned.clear()
+            else:
+                assigned[found[2]] = source, found[3]
+    for name, (source, file) in files.items():
+        if source.name == _UNIT or not _is_missing(file):
             continue
-        replaced = {found[2] for line in lines if (found := _CREDENTIAL.fullmatch(line)) and found[1] == "Set"}
-        for line in lines:
-            found = _CREDENTIAL.fullmatch(line)
-            if found is None or found[1] != "Load" or found[2] in replaced or Path(found[3]).exists():
-                continue
-            yield (
-                f"{drop_in}: systemd does not start the service, because the file of the credential {found[2]} does not"
-                f" exist: write the token into {found[3]}"
-            )
+        if name not in values:
+            effect = "systemd does not start the service"
+        elif _BLANK.fullmatch(values[name][1]):
+            effect = "systemd gives the service an empty token"
+        else:
+            continue
+        yield (
+            f"{source}: {effect}, because the file of the credential {name} does not exist: write the token into {file}"
+        )
+
+
+def _unit_files(directories: Sequence[Path]) -> Iterator[Path]:
+    """Yield the unit, then its drop-ins, in the order in which systemd applies them."""
+    yield from [path for directory in directories if (path := directory / _UNIT).is_file()][:1]
+    drop_ins = {path.name: path for each in reversed(directories) for path in (each / f"{_UNIT}.d").glob("*.conf")}
+    yield from (drop_ins[name] for name in sorted(drop_ins))
+
+
+def _is_missing(file: str) -> bool:
+    """Whether the file of a credential does not exist.
+
+    False if this user is not permitted to check. False for a path that is not absolute: systemd then starts the service
+    without the file.
+    """
+    try:
+        Path(file).stat()
+    except FileNotFoundError:
+        return Path(file).is_absolute()
+    except OSError:
+        return False
+    return False
 
 
 def _files(config: Config) -> Iterator[Path]:

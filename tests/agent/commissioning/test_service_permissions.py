@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -64,16 +66,77 @@ def test_only_root_at_the_service_s_own_file_is_told(
     assert not any("outbox.path" in line for line in config_review.advice(config, tmp_path / "other.toml", {}))
 
 
+def credentials(folder: Path, unit: str, **drop_ins: str) -> list[str]:
+    """Write the unit as a package installs it, and drop-ins with these lines. Return the warnings."""
+    administrator, package = folder / "etc", folder / "lib"
+    there = administrator / "telemetry-agent.service.d"
+    for each in (there, package):
+        each.mkdir(parents=True, exist_ok=True)
+    (package / "telemetry-agent.service").write_text(f"[Service]\n{unit}")
+    for path in there.iterdir():
+        path.unlink()
+    for name, lines in drop_ins.items():
+        (there / f"{name}.conf").write_text(f"[Service]\n{lines}")
+    return [line.replace(str(there), "…") for line in missing_credentials([administrator, package])]
+
+
 def test_a_credential_whose_file_does_not_exist_stops_the_service(tmp_path: Path) -> None:
     there = tmp_path / "token"
     there.touch()
-    (tmp_path / "a.conf").write_text(
-        f"[Service]\nLoadCredential=push_token.a:{there}\nLoadCredential=push_token.b:{tmp_path}/none\n"
-        f"LoadCredential=push_token.c:{tmp_path}/none\nSetCredential=push_token.c:x\n"
+    lines = (
+        f"LoadCredential=push_token.a:{there}\nLoadCredential=push_token.b:/none\n"
+        "LoadCredential=push_token.c:/none\nSetCredential=push_token.c:x\nLoadCredential=push_token.d:inherited\n"
     )
-    (line,) = missing_credentials(tmp_path)
-    assert line == (
-        f"{tmp_path}/a.conf: systemd does not start the service, because the file of the credential push_token.b does"
-        f" not exist: write the token into {tmp_path}/none"
+    stops = (
+        "…/a.conf: systemd does not start the service, because the file of the credential push_token.b does not exist:"
+        " write the token into /none"
     )
-    assert list(missing_credentials(tmp_path / "none")) == []
+    assert credentials(tmp_path, "", a=lines) == [stops]
+    assert credentials(tmp_path, "", a=lines, b="SetCredential=push_token.b:x\n") == [], "of another drop-in"
+    assert credentials(tmp_path, "", a=lines, b=f"LoadCredential = push_token.b:{there}\n") == [], "the last one counts"
+    assert credentials(tmp_path, "", a=lines, b="LoadCredential=\n") == [], "an empty value resets the list"
+    assert list(missing_credentials([tmp_path / "none"])) == []
+
+
+def test_a_missing_credential_of_the_shipped_unit_is_empty(tmp_path: Path) -> None:
+    unit = (Path(__file__).parents[3] / "systemd" / "telemetry-agent.service").read_text()
+    load = "LoadCredential=push_token:/none\n"
+    assert credentials(tmp_path, unit) == [], "the file of the unit itself is optional"
+    (empty,) = credentials(tmp_path, unit, a=load)
+    assert empty == (
+        "…/a.conf: systemd gives the service an empty token, because the file of the credential push_token does not"
+        " exist: write the token into /none"
+    )
+    assert credentials(tmp_path, unit, a=load, b="SetCredential=push_token:x\n") == []
+    (stops,) = credentials(tmp_path, unit, a=load, b="SetCredential=\n")
+    assert stops.startswith("…/a.conf: systemd does not start the service, ")
+
+
+def test_the_drop_in_of_the_administrator_replaces_one_of_the_same_name(tmp_path: Path) -> None:
+    load = "LoadCredential=push_token.b:/none\n"
+    credentials(tmp_path, "", a="")
+    packaged = tmp_path / "lib" / "telemetry-agent.service.d"
+    packaged.mkdir()
+    (packaged / "z.conf").write_text(load)
+    assert len(credentials(tmp_path, "", a="")) == 1
+    assert credentials(tmp_path, "", z="") == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("secret", ["token", "drop-in"])
+def test_a_credential_that_this_user_cannot_see_is_not_missing(secret: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        hidden = folder / "hidden"
+        hidden.mkdir(0o700)
+        load = f"LoadCredential=push_token.b:{hidden if secret == 'token' else folder}/none\n"
+        assert len(credentials(folder, "", a=load)) == 1
+        if secret == "drop-in":
+            assert credentials(folder, "", a=load, b="SetCredential=push_token.b:x\n") == []
+            (folder / "etc" / "telemetry-agent.service.d" / "b.conf").chmod(0o600)
+        os.setresuid(65_534, 65_534, 0)
+        try:
+            assert list(missing_credentials([folder / "etc"])) == []
+        finally:
+            os.setresuid(0, 0, 0)
