@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from agent import DEFAULT_CONFIG
+from agent import DEFAULT_CONFIG, PROFILE_DIRECTORY
 
 
 def drivers(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -16,8 +16,8 @@ def drivers(ctx: typer.Context, incomplete: str) -> list[str]:
     from drivers.catalogue import Catalogue
 
     try:
-        given = ctx.params.get("profile_dir") or _table(ctx).get("drivers", {}).get("profile_dirs") or ()
-        names = Catalogue(tuple(map(Path, given))).names()
+        configured = _table(ctx).get("drivers", {}).get("profile_dirs", (PROFILE_DIRECTORY,))
+        names = Catalogue(tuple(map(Path, ctx.params.get("profile_dir") or configured))).names()
     except (AttributeError, OSError, TypeError, ValueError):  # a mistake in the configuration
         names = Catalogue().names()
     return [name for name in names if name.startswith(incomplete)]

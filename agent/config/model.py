@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, StrictInt, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from agent import CONFIG_DIRECTORY, STATE_DIRECTORY
+from agent import PROFILE_DIRECTORY, STATE_DIRECTORY
 from agent.config import endpoints
 from agent.config.devices import ConnectionConfig, DeviceConfig
 from agent.config.environment import ONE_OR_SEVERAL, EnvironmentSource
@@ -81,7 +81,7 @@ class PollConfig(Section):
 class DriversConfig(Section):
     """[drivers]: the directories of the site's own profiles."""
 
-    profile_dirs: tuple[FilePath, ...] = (CONFIG_DIRECTORY / "profiles",)
+    profile_dirs: tuple[FilePath, ...] = (PROFILE_DIRECTORY,)
     """The directories of the site's own profiles. These profiles have the format of the built-in ones."""
 
 

@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+
+from agent.cli import app, completion
 
 REPO = Path(__file__).parents[2]
 
@@ -135,6 +138,13 @@ def test_the_installed_completion_proposes_drivers_nodes_and_endpoints(site: Pat
     assert by_python("push", "--config", "site.toml", "--endpoint", "o") == ["owner"]
     assert by_python("check", "--node", "p") == []
     assert sorted(site.parent.rglob("*")) == before
+
+
+def test_without_profile_dirs_their_default_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my-meter.toml").touch()
+    monkeypatch.setattr(completion, "PROFILE_DIRECTORY", tmp_path)
+    context = typer.Context(typer.main.get_command(app))
+    assert completion.drivers(context, "my-") == ["my-meter"]
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
