@@ -44,7 +44,7 @@ def parse(text: str) -> dict[str, Any]:
     """Return the table of a TOML text.
 
     Raises TomlError if the text is not TOML, if tables and lists are nested more than `_MAX_DEPTH` levels deep, or if
-    an integer exceeds `_INTEGER_LIMIT`.
+    an integer reaches `_INTEGER_LIMIT`.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if _LONG_KEY.search(text):
@@ -62,7 +62,7 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def _require_bounds(table: dict[str, Any]) -> None:
-    """Raise TomlError if the table exceeds `_MAX_DEPTH` or `_INTEGER_LIMIT`."""
+    """Raise TomlError if the table exceeds `_MAX_DEPTH`, or an integer reaches `_INTEGER_LIMIT`."""
     level: list[Any] = [table]
     for _ in range(_MAX_DEPTH):
         items = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]

@@ -62,7 +62,7 @@ async def simulate(host: str, base_port: int, seed: int, speed: float, ready: Ca
 
 
 async def serve_lab(host: str, port: int, ready: Callable[[], None]) -> None:
-    """Serve the laboratory (`lab_devices`) until cancelled. Print a line for each unit, then call `ready`."""
+    """Serve the laboratory (`lab_devices`) until cancelled. Print its address and its units, then call `ready`."""
     from drivers.simulator import ModbusServer, lab_devices
 
     devices = lab_devices()
@@ -101,7 +101,7 @@ class Demo:
     seed: int
     speed: float
     pushes: int = 0
-    """The demo ends after this number of valid messages; 0: at Ctrl-C."""
+    """The demo ends after this number of valid messages; 0: no limit."""
     validator: Validator = field(default_factory=lambda: Validator(secrets.token_urlsafe(16), SITE_ID))
     arrivals: deque[Verdict] = field(default_factory=lambda: deque(maxlen=6))
     """The verdicts on the last six messages."""
@@ -113,9 +113,9 @@ class Demo:
     _summary: Summary | None = None
 
     def run(self) -> int:
-        """Run until Ctrl-C, or until `pushes` valid messages have arrived. Return the exit status.
+        """Run until Ctrl-C, or until `pushes` valid messages have arrived (0: no limit).
 
-        The exit status is 1 if a message was refused or fewer than `pushes` messages were valid, else 0.
+        Return the exit status: 1 if a message was refused or fewer than `pushes` messages were valid, else 0.
         """
         from agent.runtime import logging_setup
         from agent.service import supervisor

@@ -40,7 +40,7 @@ class Selection:
     def press(self, key: str) -> None:
         """Apply a key: an arrow, k (up), j (down), Home, End, a digit of a row number, or the first letter of a label.
 
-        Any other key keeps the selected row.
+        k and j never count as a first letter. Any other key keeps the selected row.
         """
         last = len(self.labels) - 1
         number = self.typed + key if key.isdecimal() and key.isascii() else ""

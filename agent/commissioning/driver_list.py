@@ -1,4 +1,4 @@
-"""The output of `drivers`: each driver, the node types that it supports, and how many registers are confirmed."""
+"""Prints the output of the commands `drivers` and `drivers show`."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ _ORDER = (Kind.METER, Kind.INVERTER, Kind.HYBRID, Kind.BATTERY, Kind.HEAT_PUMP, 
 
 
 def print_drivers(catalogue: Catalogue, search: str = "") -> list[str]:
-    """Print every driver with its node types.
+    """Print the drivers, each with its node types and how many of its points are confirmed.
 
-    With `search`, print only the drivers that contain all its words: a profile in its name, manufacturer and models, a
-    Python driver in its name and description.
+    - Without `search`: every driver except the simulated profiles.
+    - With `search`: every driver whose texts contain all words of `search`. The texts of a profile are its name, its
+      manufacturer and its models, those of a Python driver its name and its description.
 
     Return one error for each profile that cannot be used, and one if no driver matches `search`.
     """
@@ -66,7 +67,10 @@ def _devices(profile: Profile, path: Path) -> str:
 
 
 def print_profile(catalogue: Catalogue, name: str) -> None:
-    """Print the points of a driver, and a [[device]] table that uses the driver. Raises KeyError, ProfileError."""
+    """Print the points of a driver, and a [[device]] table that uses the driver.
+
+    A driver that discovers the models of a device has no list of points. Raises KeyError, ProfileError.
+    """
     driver = catalogue.create(name, ReadOptions())
     _print_points(catalogue, name)
     print(f"To use it:\n\n{config_snippets.driver_table(name, driver)}")  # noqa: T201 - the output of the command

@@ -100,8 +100,8 @@ class DeviceConfig(Section, DeviceTable):
     """true: the meter is wired in the other direction. Import and export are exchanged."""
     when_offline: WhenOffline | None = None
     """What is sent if the device does not answer. `sleep`: 0 W at night, nothing by day. `zero`: 0 W. `missing`:
-    nothing. Default: `sleep` for a solar node of `sunspec` or of a device family that is off at night, else
-    `missing`."""
+    nothing. Default: `sleep` for a solar node of `sunspec`, of `solaredge` or of a device family that is off at night,
+    else `missing`."""
     nominal_power_W: Watts | None = None
     """The power while the device is on, if it reports only a state: relays and contacts."""
     energy_capacity_Wh: Watts | None = None

@@ -1,8 +1,8 @@
 """Limits what httpcore reads as the answer to one request: number and bytes of interim answers, and bytes in total.
 
-Without this limit, an endless stream of interim answers (1xx) would use a whole CPU core: httpcore reads any number of
-them, and h11 limits only the bytes of each one. httpx has no hook for interim answers, so this module counts the bytes
-before h11 parses them.
+Without these limits, an endless stream of interim answers (1xx) would use a whole CPU core: httpcore reads any number
+of them, and h11 limits only the bytes of each one. httpx has no hook for interim answers, so this module counts the
+bytes before h11 parses them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ MAX_INTERIM = 16
 MAX_INTERIM_BYTES = 16 * 1024
 """Maximum bytes of all interim answers. h11 limits the head of the final answer."""
 MAX_ANSWER_BYTES = 256 * 1024
-"""Maximum bytes that answer one request. The head and the part of the body that is read have fewer bytes."""
+"""Maximum bytes of the answer to one request. This is more than the sum of the other limits: 16 KiB of interim answers,
+100 KiB of head (httpcore), 64 KiB of body (`http_client`)."""
 
 IS_TLS = "the answer is TLS"
 """The text of the error if a port answers a request in plain HTTP with TLS."""
@@ -30,7 +31,7 @@ _READ_BYTES = 16 * 1024
 # The pattern of h11 for the first line of an interim answer. 101 is not one: httpcore reads no further head after it.
 _INTERIM = re.compile(rb"HTTP/[0-9]\.[0-9] (?!101)[01][0-9]{2}")
 _HEAD_END = re.compile(rb"\n\r?\n")
-# Number of bytes that show whether an answer is an interim answer.
+# Number of bytes that are enough to decide whether an answer is an interim answer.
 _STATUS_LINE = len(b"HTTP/1.1 100")
 # ContentType and ProtocolVersion of a TLS record (RFC 8446, 5.1).
 _TLS_RECORD = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")

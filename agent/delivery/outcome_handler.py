@@ -74,7 +74,7 @@ class OutcomeHandler:
 
         `live`: whether the message was one of the newest tick when it was sent.
 
-        Return the outcome with its `again_s`, the seconds until the next attempt. A `Refused` outcome becomes
+        Return the outcome. `Refused`, `Misconfigured` and `Retry` get their `again_s`. `Refused` becomes
         `Misconfigured` if the refusals of several messages show that the schema is the cause.
         """
         if isinstance(outcome, Delivered):
@@ -94,7 +94,8 @@ class OutcomeHandler:
     def superseded(self, made: int, tried: int) -> bool:
         """Evaluate a tick that a newer tick replaces. It had `made` messages; `tried` of them had an attempt.
 
-        If the endpoint is well, messages without an attempt show that it is too slow for the interval.
+        If the endpoint is well, messages without an attempt show that it is too slow for the interval. It is fast
+        enough again after some ticks without such messages (`LiveRate`).
 
         Return whether the caller must call this method for the next tick even if all its messages had an attempt.
         """
@@ -136,9 +137,9 @@ class OutcomeHandler:
         self._log_page(record, outcome, now)
 
     def _log_page(self, record: Record, outcome: Delivered, now: float) -> None:
-        """Log a warning if the answer is a web page. Of several web pages in a row, log only the first.
+        """Log a warning for the first of several web pages in a row.
 
-        If the endpoint ever answered 2xx without a web page, repeat the warning once a day while the pages continue.
+        While the pages continue, log one more each day if the endpoint has ever answered 2xx without a web page.
         """
         if not outcome.page:
             self._answered_without_page, self._page_logged_at = True, None

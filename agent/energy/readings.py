@@ -40,8 +40,8 @@ from agent.energy.turnover import (
 )
 
 PATIENCE_S = 600.0
-"""If readings have earlier times than `Ledger.at`, they are ignored for this many seconds. If later readings still have
-earlier times, `Ledger.at` was wrong, and is moved back."""
+"""Readings in a row that are not later than `Ledger.at` are ignored until the first and the last of them are this
+many seconds apart. Then `Ledger.at` was wrong, and is moved back."""
 WINDOW_S = 1800.0
 """A candidate is removed when it is older than this many observed seconds (`Ledger.observed_s`), unless it is the best
 one."""
@@ -49,8 +49,8 @@ _APART_S = 90.0
 """If there are many candidates, a candidate is removed if another one on the same path is less than this many observed
 seconds older."""
 _BEGINNING_S = 120.0
-"""During the first observed seconds, up to this number, a new path may begin at any reading, because some devices start
-with a wrong value. This ends earlier if a path shows a change of the counter."""
+"""Until this many seconds are observed, a new path may begin at any reading, because some devices start with a wrong
+value. This ends earlier if a path shows a change of the counter."""
 _EVENTS = 8
 """Maximum number of undecided events of the best path. If there are more, the oldest ones are reported although they
 are undecided, so that the state stays small."""
@@ -80,9 +80,10 @@ def advance(
 
     `power_W` is the device's power in the direction of the counter, not negative; None if unknown.
 
-    This function itself handles only the common reading. Such a reading continues the best path at the usual interval,
-    and the counter does not fall. This continuation has no price, so no other transition can be cheaper. For the common
-    reading, `explained` gives the same result.
+    This function itself handles only the common reading, for which `explained` gives the same result. The common
+    reading continues the best path, which has no undecided events, at the usual interval and on the same local day. The
+    counter does not fall, and its growth does not exceed the power limits. This continuation has no price, so no other
+    transition can be cheaper.
     """
     power = _NO_POWER if power_W is None else power_W
     if ledger is None:

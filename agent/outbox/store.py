@@ -208,7 +208,7 @@ class Store:
         return Counts(waiting, parked)
 
     def last_seq(self) -> int:
-        """Return the highest seq; 0 for an empty file."""
+        """Return the highest seq below `MAX_SEQ`; 0 if there is none."""
         return int(
             self._db.execute("SELECT coalesce(max(seq), 0) FROM message WHERE seq < ?", (MAX_SEQ,)).fetchone()[0]
         )
@@ -253,17 +253,17 @@ class Store:
         return row[0], row[1], row[2]
 
     def oldest(self, limit: int) -> list[tuple[int, float, bool]]:
-        """Return seq, date in Unix seconds, and whether the date is known, of the oldest records, parked or not."""
+        """Return the `limit` oldest records, parked or not: seq, date in Unix seconds, whether the record is dated."""
         rows = self._db.execute(
             "SELECT seq, CAST(created AS REAL), boot IS NULL FROM message ORDER BY seq LIMIT ?", (limit,)
         )
         return [(seq, created, bool(dated)) for seq, created, dated in rows]
 
     def oldest_of_size(self, size: int, spared: PendingWrites) -> list[int]:
-        """Return the seqs of the oldest records that have at least `size` bytes in total, or all if they have less.
+        """Return the seqs of records that have at least `size` bytes in total, or of all records if they have less.
 
-        A record counts as the bytes of its body plus 80 for the other columns. Dead letters come first. Records in
-        `spared` are left out.
+        The dead letters come first, then the other records, both oldest first. Records in `spared` are left out. A
+        record counts as the bytes of its body plus 80 for the other columns.
         """
         found: dict[int, None] = {}
         for clause in ("WHERE parked IS NOT NULL", ""):
@@ -298,8 +298,8 @@ class Store:
         """Add free pages to the file, up to `size` bytes, so that no other program can use their space.
 
         Call this when the disk has no room for the reserve. The pages use the little space that is left, or the space
-        of the deleted reserve. Until `release_free_space`, the file does not grow any more, so a checkpoint always has
-        room. Return whether there are new free pages.
+        of the deleted reserve. Until `release_free_space`, only this method makes the file larger, so a checkpoint
+        always has room. Return whether there are new free pages.
         """
         # Twice the bytes of a step, because another process may write at the same time.
         least = 2 * _CLAIM_PAGES * PAGE_BYTES

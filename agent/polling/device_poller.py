@@ -1,9 +1,10 @@
 """One poll of one device: its maximum duration, and what its result means.
 
 - A poll that is not complete after `LIMIT_S` counts as no answer.
-- An outage is logged once, with the level warning, or info if the device is expected to sleep. In the first `FLAP_S`
-  after the end of an outage, a new outage is logged with the level debug, so that an unstable device does not fill the
-  log. If the new outage still lasts after these seconds, the next failed poll logs it as usual.
+- At most one failed poll of each outage is logged with the level warning, or info if the device is asleep. The others
+  are logged with the level debug.
+- Usually the first failed poll has that level. If an outage begins within `FLAP_S` after the end of another one, the
+  first failed poll after these seconds has it, so that an unstable device does not fill the log.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class DevicePoller:
         nights: Mapping[str, Night],
         wanted: Callable[[Device], bool],
     ) -> None:
-        """`nights`: node id → night. It decides whether a device is asleep; its outage is then logged as info."""
+        """`nights`: node id → night, which decides whether a device is asleep."""
         self._clock = clock
         self._listener = listener
         self._nights = nights
@@ -67,7 +68,7 @@ class DevicePoller:
         self._running: dict[Device, _Running] = {}
 
     async def poll(self, device: Device) -> Exception | None:
-        """Poll the device and report the result to the listener. Return the error if it did not answer, else None."""
+        """Poll the device and report the result to the listener. Return the error if the poll failed, else None."""
         running = self._running[device] = _Running(
             cast("asyncio.Task[Any]", asyncio.current_task()),
             asyncio.get_running_loop().time() + LIMIT_S,

@@ -83,7 +83,7 @@ class LinkWorker:
         await self.link.close()
 
     def replace(self, devices: tuple[Device, ...]) -> None:
-        """Poll these devices from now on. If another device is being polled now, its poll is completed and ignored."""
+        """Poll these devices from now on. If a removed device is being polled, the result of its poll is ignored."""
         self.devices = devices
         for device in [device for device in self._waiting if device not in devices]:
             del self._waiting[device]
@@ -92,7 +92,8 @@ class LinkWorker:
     def due(self, devices: Iterable[Device], count: int, now: float) -> None:
         """Poll each of these devices once, unless it still waits for its poll or is being polled.
 
-        `count` of their due times have passed since the last call. Those that lead to no poll are counted as skipped.
+        `count` due times of each device have passed since the last call. The due times that lead to no poll are counted
+        as skipped.
         """
         for device in devices:
             skipped = count - 1
@@ -220,7 +221,7 @@ class LinkWorker:
             self._finish(device)
 
     async def _wait_for_pass(self, this_pass: asyncio.Task[None], step_s: float) -> None:
-        """Wait until the pass ends, or the poll of a device takes longer than its `patience_s` (then it is slow).
+        """Wait until the pass ends, or the poll of a device takes longer than its `patience_s`. Mark that device slow.
 
         Check at least every `step_s` seconds, because each device of the pass has its own `patience_s`.
         """

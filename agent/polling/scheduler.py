@@ -1,4 +1,4 @@
-"""Makes the ticks of the endpoint with the shortest interval. The polls follow them (`agent.polling.schedule`)."""
+"""Makes the ticks of the endpoint with the shortest interval. The due times of the polls are counted from them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agent.polling.ticks import Tick, first_tick, later_tick, next_tick
 from agent.runtime import Clock, WakeEvent, sleep_unless
 
 PollFutures = list[asyncio.Future[None]]
-"""One future per link. It is done when the due devices of the link have answered or failed."""
+"""At most one future per link. It is done when the due devices that can answer in time have answered or failed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
-"""Logs the state of the daemon once an hour, so that every hour of the log says what is wrong, and since when.
+"""Logs the state of the daemon once an hour, so that every hour of the log says what is wrong.
 
-With one endpoint, the report is one line. Otherwise each endpoint has a line of its own about its deliveries.
+With one endpoint, the report is one line. With several endpoints, it is a line about the devices and a line about the
+deliveries of each endpoint.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ class HourlyReport:
     def __init__(self, now: float) -> None:
         self._last = now
         self._outcomes: dict[str, Counter[str]] = {}
-        """Name of the endpoint → its outcomes until the last report."""
+        """Name of the endpoint → the counts of its outcomes at the last report."""
 
     def reconfigure(self, before: Mapping[str, str]) -> None:
         """Keep the counts of the endpoints that continue after a reload. `before`: new name → old name."""
         self._outcomes = {name: self._outcomes[old] for name, old in before.items() if old in self._outcomes}
 
     def begin(self, now: float) -> bool:
-        """Return whether a report is due at monotonic second `now`. If so, the caller must `write` it.
+        """Return whether a report is due at monotonic second `now`.
 
-        The next hour begins with this call.
+        If so, the caller must `write` it, and the next hour begins now.
         """
         due = now - self._last >= EVERY_S
         if due:

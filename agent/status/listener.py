@@ -1,8 +1,8 @@
 """Serves the status over HTTP, and decides who may read what.
 
 - Without a token, the listener has a loopback address, and every process of the machine may read everything. The Host
-  header must be a loopback name or address. This refuses web pages whose host name points at 127.0.0.1 (DNS
-  rebinding).
+  header must be a loopback name or address, so that a web page whose host name points at 127.0.0.1 cannot read the
+  status (DNS rebinding).
 - With a token, requests for data need the header `Authorization: Bearer TOKEN`. Only / (the page without data) and
   /healthz need no token. The page asks for the token and sends it in this header, so that no URL contains it.
 - A listener with an address that is not loopback must have a token.
@@ -50,7 +50,7 @@ _HOST = re.compile(rf"(?:(?P<name>{_LABEL}(?:\.{_LABEL})*)|\[(?P<v6>[0-9a-f]*:[0
 
 
 class StatusListener:
-    """Serves the page, snapshots and the history."""
+    """Serves the page, `/healthz`, `/readyz`, metrics, snapshots and the history."""
 
     def __init__(
         self,
@@ -77,9 +77,9 @@ class StatusListener:
         """The port of the listener; None while it does not listen."""
 
     async def run(self) -> None:
-        """Listen, and add a sample to the history every minute, until cancelled.
+        """Listen. Then add a sample to the history every minute, until cancelled.
 
-        If the address is not available, try again every `RETRY_S` seconds.
+        If the address is not available, try again every `RETRY_S` seconds. Until then, the history gets no samples.
         """
         server = HttpServer(self.answer)
         try:

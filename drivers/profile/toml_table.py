@@ -77,7 +77,7 @@ class TomlTable:
         return value
 
     def some(self, key: str, kinds: tuple[type, ...], what: str, default: Any = ...) -> Any:
-        """Return a list with at least one item, each of one of the types `kinds`; `default` without this key."""
+        """Return a list of at least one item; `default` without this key. Each item has one of the types `kinds`."""
         items = self.take(key, list, default)
         if key in self.content and (not items or any(type(item) not in kinds for item in items)):
             raise self.wrong(key, f"must be a list of {what}, not empty", items)

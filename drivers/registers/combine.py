@@ -3,9 +3,8 @@
 A part is the reading of one point. It is None if the device does not have the point.
 
 - The parts of the same node, quantity and phase are added, such as the MPPTs of an inverter. With a negative scale,
-  export is subtracted from import.
-- Percentages are averaged.
-- If a device has its active power or a counter per phase only, the total is the sum of its phases.
+  export is subtracted from import. Percentages are averaged instead.
+- If a device has its active power, a counter or a daily register per phase only, the total is the sum of its phases.
 - The time of a sum is the time of its oldest part. A sum is missing or invalid if one of its parts is.
 - A sum omits a part that is None. If all parts of a total active power are None, this total is the sum of the phases.
 """
@@ -66,7 +65,8 @@ def is_direct(keys: Sequence[Key]) -> bool:
 def _outputs(keys: Sequence[Key]) -> dict[Key, list[int]]:
     """Return the slots of each output.
 
-    If an active power or a counter has only keys with a phase, its total is added, with the slots of all its phases.
+    If an active power, a counter or a daily register has only keys with a phase, its total is added, with the slots of
+    all its phases.
     """
     outputs = by_key(keys)
     for (node, quantity, _), slots in list(outputs.items()):
