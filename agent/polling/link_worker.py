@@ -3,9 +3,10 @@
 - A round polls the devices that are due: grid meters first, then those with the shortest interval. Devices whose last
   poll was slow come after these. The lost devices whose back-off has ended are probed last, grid meters first. The
   first probe that fails ends the round, so that all lost devices together cost one time-out per round.
-- A device that becomes due during a round waits for the next round. It is polled before the next device of the round
-  if it is not lost and its rank (`Device.rank`) comes first. After it, a device of the round is polled. So a link that
-  is too slow for all its devices can still poll a grid meter at its interval, and polls the other devices in turn.
+- A device that becomes due during a round is polled before the next device of the round if it is not lost and its rank
+  (`Device.rank`) comes first. After it, a device of the round is polled. All other devices that become due wait for the
+  next round. So a link that is too slow for all its devices can still poll a grid meter at its interval, and polls the
+  other devices in turn.
 - If the next due time of a device passes before its poll is complete, the device misses this due time.
   `agent.polling.pace` decides when a link misses too many.
 - If all devices of a link were lost, the first answer shows that the link works again. The other devices are then
