@@ -15,6 +15,10 @@ The first poll uses the layout that it selects. Later, a new layout is used only
 it, because these registers may be wrong for a moment while a device starts. Until then, the readings are missing, and
 `Scan.errors` has the reason.
 
+If the device refuses such a register for a moment (`drivers.profile.selection`), the layout of the poll before remains
+in use, and the next poll reads these registers again. But if the poll before failed or had no confirmed layout, this
+poll fails too.
+
 The site's `ReadOptions` override the profile's defaults. The profile's defaults override those of the transport. A word
 order of the site applies to all points, because it is a setting of the device.
 """
@@ -22,7 +26,6 @@ order of the site applies to all points, because it is a setting of the device.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
 from typing import TypeVar
@@ -30,7 +33,7 @@ from typing import TypeVar
 import structlog
 
 from drivers.driver import LinkDefaults, Reader, ReadOptions
-from drivers.errors import DriverError, IllegalFunctionError, IllegalRangeError, RefusedError, UnreachableError
+from drivers.errors import DriverError, IllegalRangeError, RefusedError, UnreachableError
 from drivers.model import Kind, NodeType, Quantity, Resolution, Scan, WordOrder
 from drivers.profile.evaluation import DeviceKnowledge, evaluate
 from drivers.profile.layout import Answers, Layout, Words
@@ -38,6 +41,7 @@ from drivers.profile.loader import Profile
 from drivers.profile.mark import Mark
 from drivers.profile.point import Point
 from drivers.profile.repeat import Repeat
+from drivers.profile.selection import SelectionReader
 from drivers.profile.variant import Rating
 from drivers.protocol import MAX_REGISTERS
 from drivers.registers import (
@@ -88,7 +92,10 @@ class RegisterDriver:
         self._has_layouts = bool(self._variants) or any(repeat.has_count for repeat in self._repeats)
         self._key = self._key_of({})
         self._current = self._layout(self._key)
+        self._selection = SelectionReader()
         self._selection_due = -inf
+        """Monotonic second at which the layout is selected again. Minus infinity if there was no poll, the last one
+        failed, or one is in progress."""
         self._key_read = False
         """Whether the registers that select the layout were read at least once."""
         self._unconfirmed: _LayoutKey | None = None
@@ -140,16 +147,16 @@ class RegisterDriver:
         """See `drivers.driver.Driver`.
 
         Raises the refusal of a register (exception 2 or 3) if the device refuses all registers with these exceptions.
-        If it refuses some of them with other exceptions, the readings are missing. Raises any refusal of a register
-        that selects the layout, except exceptions 1, 2 and 3.
+        If it refuses some of them with other exceptions, the readings are missing. Raises a passing refusal of a
+        register that selects the layout if the poll before failed or had no confirmed layout.
         """
         run = PollSession(reader, now)
-        if self._has_layouts and run.started >= self._selection_due:
-            await self._select_layout(run)
+        due, self._selection_due = self._selection_due, -inf  # if this poll fails, the next one selects the layout
+        if self._has_layouts and run.started >= due:
+            due = await self._select_layout(run, due)
         layout, memory = self._current, self._current.memory
         answers = Answers(layout)
         if self._unconfirmed is None:
-            self._selection_due, due = -inf, self._selection_due
             if learned := memory.learned:
                 memory.begin(run.started)
             try:
@@ -159,9 +166,9 @@ class RegisterDriver:
             finally:
                 if learned or memory.changed:
                     memory.end(run.now())
-            self._selection_due = due  # the poll did not fail
             if self.profile.rating is not None and not self._rating_checked.is_valid(run.started):
                 await self._read_rating(run, self.profile.rating)
+        self._selection_due = due
         errors: tuple[Exception, ...] = tuple(run.errors)
         if memory.holes:
             lacking = layout.lacking(memory.holes)
@@ -182,20 +189,29 @@ class RegisterDriver:
             self._layouts[key] = Layout(found, [point.key for point in points], self.kind, self._limits)
         return self._layouts[key]
 
-    async def _select_layout(self, run: PollSession) -> None:
-        """Read the registers that select the layout."""
+    async def _select_layout(self, run: PollSession, due: float) -> float:
+        """Read the registers that select the layout. Return the monotonic second at which to read them again.
+
+        `due`: as `_selection_due` before this poll. Raises a passing refusal if no layout can be used.
+        """
         before = self._key if self._key_read else None
-        key = self._key_of(await self._ask(run), before, await self._present(run, before))
-        if not self._key_read or key in (self._key, self._unconfirmed):
-            if key != self._key:
-                log.info("device_variant", driver=self.profile.name, variant=self._variant_name(key))
-                self._known = DeviceKnowledge(limit_W=self._known.limit_W)
-            self._key, self._unconfirmed, self._key_read = key, None, True
-            self._current = self._layout(key)
-            self._selection_due = run.started + SELECT_EVERY_S
-        else:
+        self._selection.begin()
+        try:
+            key = self._key_of(await self._ask(run), before, await self._present(run, before))
+        except RefusedError:
+            if due == -inf or self._unconfirmed is not None:
+                raise
+            return due
+        if self._key_read and key not in (self._key, self._unconfirmed):
             self._unconfirmed = key
             run.errors.append(DriverError(_UNCONFIRMED))
+            return due
+        if key != self._key:
+            log.info("device_variant", driver=self.profile.name, variant=self._variant_name(key))
+            self._known = DeviceKnowledge(limit_W=self._known.limit_W)
+        self._key, self._unconfirmed, self._key_read = key, None, True
+        self._current = self._layout(key)
+        return run.started if self._selection.failing else run.started + SELECT_EVERY_S
 
     def _key_of(
         self, words: dict[Span, Words], before: _LayoutKey | None = None, present: Mapping[Repeat, int] | None = None
@@ -231,27 +247,23 @@ class RegisterDriver:
     async def _ask(self, run: PollSession) -> dict[Span, Words]:
         """Return the words of the marks of all variants, and of the registers with the number of blocks.
 
-        The result lacks the registers that the device refuses.
+        The result lacks the registers that the device does not have. Raises a passing refusal.
         """
         spans = dict.fromkeys(span for variant in self._variants for span in variant.mark.spans)
         reader = SplitReader(run, self._limits.max_registers)
-        found = {}
-        for span in (*spans, *self._count_spans()):
-            with suppress(IllegalRangeError, IllegalFunctionError):
-                found[span] = await reader.read(span.table, span.address, span.count)
-        return found
+        return await self._selection.words(reader, (*spans, *self._count_spans()))
 
     async def _present(self, run: PollSession, before: _LayoutKey | None) -> dict[Repeat, int]:
-        """Return the number of blocks of each repetition with a mark. No number is smaller than `before`."""
+        """Return the number of blocks of each repetition with a mark. No number is smaller than `before`.
+
+        Raises a passing refusal.
+        """
         reader = SplitReader(run, self._limits.max_registers)
         found: dict[Repeat, int] = {}
         for index, repeat in enumerate(self._repeats):
-            if repeat.present is None:
-                continue
-            count = before.counts[index] if before is not None else 0
-            while count < repeat.most and await _holds(reader, repeat.present.moved(count * repeat.step)):
-                count += 1
-            found[repeat] = count
+            if repeat.present is not None:
+                least = before.counts[index] if before is not None else 0
+                found[repeat] = await self._selection.blocks(reader, repeat, repeat.present, least)
         return found
 
     def _count_spans(self) -> tuple[Span, ...]:
@@ -291,17 +303,6 @@ def _all_refused(memory: RefusalMemory) -> IllegalRangeError:
     error = next(iter(memory.holes.values()))
     memory.forget()
     return error
-
-
-async def _holds(reader: Reader, mark: Mark) -> bool:
-    for each in mark.all:
-        try:
-            words = await reader.read(each.span.table, each.span.address, each.span.count)
-        except (IllegalRangeError, IllegalFunctionError):
-            return False
-        if not each.matches(words):
-            return False
-    return True
 
 
 def _first(*values: T | None) -> T:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from drivers.catalogue import driver_of
 from drivers.driver import Driver, ReadOptions
-from drivers.errors import IllegalFunctionError, RefusedError
+from drivers.errors import BusyError, DeviceFailureError, GatewayError, IllegalFunctionError, RefusedError
 from drivers.modbus.link import Link
 from drivers.modbus.settings import LinkSettings
 from drivers.model import NodeType, Quality, Scan, Table
@@ -61,6 +61,13 @@ class Polled:
             )
             for reading in self.scan.readings
         }
+
+
+@dataclass
+class Faulty(Polled):
+    """The same, with the faults of the device."""
+
+    server: FaultServer = field(kw_only=True)
 
 
 @asynccontextmanager
@@ -926,6 +933,121 @@ async def test_a_function_that_the_device_does_not_have_counts_no_block(tmp_path
         scan = await driver_of(load(path), ReadOptions()).poll(link.unit(1), lambda: 0.0)
         await link.close()
     assert [reading.quality for reading in scan.readings] == [Quality.MISSING]
+
+
+# Registers that select the layout, refused with an exception that does not say that the device lacks them.
+
+
+@asynccontextmanager
+async def faulty(folder: Path, text: str, words: Mapping[int, int], kind: str = "meter") -> AsyncIterator[Faulty]:
+    """A device of the profile with these holding registers, whose faults can be set."""
+    path = folder / "acme.toml"
+    path.write_text(HEAD.format(kind=kind) + text)
+    held = dict(words)
+    async with FaultServer({(1, Table.HOLDING): held}) as server:
+        link = Link(server.link())
+        yield Faulty(driver_of(load(path), ReadOptions()), link, held, server=server)
+        await link.close()
+
+
+OLD_FIRMWARE = {0: 7, 2: 7, 3: 0, 5: 0, 15: 0x1097}
+NEW_FIRMWARE = OLD_FIRMWARE | {15: 0x1098}
+
+
+@pytest.mark.parametrize("code", [4, 8, 99])
+@pytest.mark.parametrize(
+    ("text", "kind", "words", "at", "values"),
+    [
+        (VARIANTS, "meter", {0: 7, 2: 7, 3: 0, 5: 1}, 15, {"imported_energy": 700.0, "exported_energy": 458752.0}),
+        (BLOCKS, "battery", {100: 40, 101: 50}, 1, {"active_power": 40.0, "soc": 50.0}),
+        (PRESENT, "inverter", {100: 1, 101: 40}, 103, {"active_power": 40.0}),
+    ],
+    ids=["variant", "count", "present"],
+)
+async def test_a_register_that_always_fails_selects_as_one_that_the_device_lacks(
+    tmp_path: Path, text: str, kind: str, words: dict[int, int], at: int, values: dict[str, object], code: int
+) -> None:
+    async with faulty(tmp_path, text, words, kind) as found:
+        found.server.faults.exception_at = {at: code}
+        with pytest.raises(DeviceFailureError):
+            await found.poll()
+        for after_s in (1.0, 1.0, SELECT_EVERY_S):
+            assert await found.poll(after_s=after_s) == values
+            assert found.scan is not None
+            assert found.scan.complete
+        found.server.faults.exception_at = dict.fromkeys(words, 10) | {at: code}
+        with pytest.raises(GatewayError):
+            await found.poll()
+        found.server.faults.exception_at = {at: code}
+        assert await found.poll() == values, "the refusal is still known after a poll that failed"
+
+
+async def test_a_register_that_always_failed_is_asked_at_each_poll(tmp_path: Path) -> None:
+    async with faulty(tmp_path, VARIANTS, NEW_FIRMWARE) as starting:
+        starting.server.faults.exception = 4  # the whole device
+        with pytest.raises(DeviceFailureError):
+            await starting.poll()
+        assert set((await starting.poll()).values()) == {"missing"}
+        starting.server.heal()
+        assert (await starting.poll())["imported_energy"] == "missing"
+        assert (await starting.poll())["imported_energy"] == 7000.0
+
+
+@pytest.mark.simulated_time
+@pytest.mark.parametrize("code", [4, 5, 6])
+async def test_a_refusal_for_a_moment_leaves_the_layout_as_it_is(tmp_path: Path, code: int) -> None:
+    async with faulty(tmp_path, VARIANTS, NEW_FIRMWARE) as meter:
+        assert (await meter.poll())["imported_energy"] == 7000.0
+        meter.server.faults.exception_at = {15: code, 5: code}
+        assert (await meter.poll(after_s=SELECT_EVERY_S))["imported_energy"] == 7000.0
+        assert meter.scan is not None
+        assert meter.scan.complete
+        meter.server.heal()
+        meter.words[15] = 0x1097
+        assert (await meter.poll())["imported_energy"] == "missing", "the next poll reads the register again"
+        assert (await meter.poll())["imported_energy"] == 700.0
+
+
+@pytest.mark.simulated_time
+async def test_a_device_that_is_busy_selects_no_layout(tmp_path: Path) -> None:
+    async with faulty(tmp_path, VARIANTS, NEW_FIRMWARE) as meter:
+        for code in (6, 6, 4, 5, 4, 6):  # exception 4 never twice in a row
+            meter.server.faults.exception_at = {15: code}
+            with pytest.raises(RefusedError) as refusal:
+                await meter.poll()
+            assert refusal.value.code == code
+        meter.server.heal()
+        assert (await meter.poll())["imported_energy"] == 7000.0
+
+
+@pytest.mark.simulated_time
+@pytest.mark.parametrize("failing_at", [0, 15])
+async def test_a_device_that_is_busy_after_a_poll_that_failed_may_have_another_layout(
+    tmp_path: Path, failing_at: int
+) -> None:
+    async with faulty(tmp_path, VARIANTS, OLD_FIRMWARE) as meter:
+        await meter.poll()
+        meter.server.faults.exception_at = {failing_at: 10}
+        with pytest.raises(GatewayError):
+            await meter.poll(after_s=SELECT_EVERY_S)
+        meter.server.faults.exception_at = {15: 6}
+        with pytest.raises(BusyError):
+            await meter.poll(NEW_FIRMWARE)
+        meter.server.heal()
+        assert (await meter.poll())["imported_energy"] == "missing"
+        assert (await meter.poll())["imported_energy"] == 7000.0
+
+
+@pytest.mark.simulated_time
+async def test_a_device_that_is_busy_confirms_no_layout(tmp_path: Path) -> None:
+    async with faulty(tmp_path, VARIANTS, OLD_FIRMWARE) as meter:
+        await meter.poll()
+        assert (await meter.poll(NEW_FIRMWARE, SELECT_EVERY_S))["imported_energy"] == "missing"
+        meter.server.faults.exception_at = {15: 6}
+        with pytest.raises(BusyError):
+            await meter.poll()
+        meter.server.heal()
+        assert (await meter.poll())["imported_energy"] == 7000.0
 
 
 # What a device of a size can do.
