@@ -7,7 +7,7 @@ decoding.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from drivers.model import Key, Kind, Nature, NodeType, Quality, Quantity, Reading, Value, new_reading
@@ -82,14 +82,14 @@ class Layout:
         self.memory = RefusalMemory(_groups(self.points), limits)
         self.decoders: dict[Block, Decoder] = {}
 
-    def lacking(self, refused: Collection[Span]) -> set[Span]:
+    def lacking(self, refused: Collection[Span], captured: Mapping[Span, tuple[Words, float]]) -> set[Span]:
         """Return the refused registers of the points that are not optional and have no candidate that can be read.
 
-        The registers of marks are not included.
+        The registers of marks are included. `captured`: as `Answers.captured`.
         """
         found: set[Span] = set()
         for point in self.points:
-            holes = [[span for span in candidate.spans if span in refused] for candidate in point.candidates]
+            holes = [[span for span in _needed(each, captured) if span in refused] for each in point.candidates]
             if not point.optional and all(holes):
                 found |= {span for spans in holes for span in spans}
         return found
@@ -167,6 +167,17 @@ class Answers:
         for span in captures:
             start = span.address - block.address
             self.captured[span] = words[start : start + span.count], at
+
+
+def _needed(candidate: Point, captured: Mapping[Span, tuple[Words, float]]) -> Iterator[Span]:
+    """Yield the registers of a candidate and its marks.
+
+    If a register in `captured` shows that a mark does not hold, the other registers of the mark are not needed.
+    """
+    yield from candidate.spans
+    for mark in candidate.marks:
+        if all(each.matches(captured[each.span][0]) for each in mark.all if each.span in captured):
+            yield from mark.spans
 
 
 def _optional(points: Sequence[Point]) -> frozenset[Key]:

@@ -1,8 +1,8 @@
 """Reads devices by a profile, with the fewest requests per poll.
 
-- If the device refuses registers, only their readings are missing, and `Scan.errors` has the refusal. It lacks
-  exceptions 2 and 3 (see `drivers.registers.refusals`) for optional points, for marks, and for points of which the
-  registers or a fallback can be read.
+- If the device refuses registers, only the readings that need them are missing, and `Scan.errors` has the refusal. It
+  lacks exceptions 2 and 3 (see `drivers.registers.refusals`) for optional points, and for points that can be read
+  without these registers.
 - If the device is busy, the request is repeated once.
 - The poll ends at once, without readings, if the device does not respond, the link fails, the gateway cannot reach the
   unit, or a reply is wrong. Because no request follows such a failure, all readings of a scan have about the same time.
@@ -171,7 +171,7 @@ class RegisterDriver:
         self._selection_due = due
         errors: tuple[Exception, ...] = tuple(run.errors)
         if memory.holes:
-            lacking = layout.lacking(memory.holes)
+            lacking = layout.lacking(memory.holes, answers.captured)
             errors = (*(error for span, error in memory.holes.items() if span in lacking), *errors)
         readings = evaluate(answers, memory.holes, self._known, run.started)
         return Scan(readings, run.started, run.now(), errors, run.requests)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -349,8 +350,27 @@ async def test_a_value_counts_while_its_mark_holds(tmp_path: Path) -> None:
         for _ in range(2):
             assert await meter.poll({0: 0, 1: 230, 100: 0}) == {"active_power": "missing", "voltage": 230.0}
         assert await meter.poll({0: 2000, 1: 230, 100: 1}) == {"active_power": 2000.0, "voltage": 230.0}
-    async with device(tmp_path, METER, {0: 2100, 1: 230}) as without:
-        assert await without.poll() == {"active_power": "missing", "voltage": 230.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "power", "lacks"),
+    [
+        ("", "missing", ["holding 100"]),
+        ("optional = true", None, []),
+        ("fallback = [{ address = 1 }]", 230.0, []),
+        ("fallback = [{ address = 2 }]", "missing", ["holding 2", "holding 100"]),
+        ('fallback = [{ address = 1, valid = "meter" }]', "missing", ["holding 100"]),
+    ],
+)
+async def test_a_value_whose_mark_is_refused_is_missing_and_said(
+    tmp_path: Path, change: str, power: object, lacks: list[str]
+) -> None:
+    text = METER.replace("address = 0\n", f"address = 0\n{change}\n")
+    async with device(tmp_path, text, {0: 2100, 1: 230}) as without:
+        for _ in range(2):
+            assert await without.poll() == {"active_power": power or "missing", "voltage": 230.0}
+            assert without.scan is not None
+            assert re.findall(r"holding \d+", " ".join(map(str, without.scan.errors))) == lacks
 
 
 async def test_a_fallback_does_not_inherit_the_mark(tmp_path: Path) -> None:
@@ -539,7 +559,10 @@ bit = 2
 async def test_two_bits_say_which_way(tmp_path: Path, state: int, raw: int, power: object) -> None:
     async with device(tmp_path, BITS, {0: state, 1: raw}, "battery") as battery:
         assert await battery.poll() == {"active_power": power}
+        assert battery.scan is not None
+        assert battery.scan.complete
         assert await battery.poll({1: raw}) == {"active_power": "missing"}
+        assert not battery.scan.complete
 
 
 @pytest.mark.parametrize(("state", "power"), [(0b010, 700.0), (0b100, -700.0)])
@@ -629,6 +652,8 @@ async def test_a_mark_of_two_registers_does_not_hold_if_one_says_so(
     async with device(tmp_path, BOTH, marks | {1: 700}, "battery") as battery:
         for _ in range(2):
             assert await battery.poll() == {"active_power": power}
+            assert battery.scan is not None
+            assert battery.scan.complete == (power != "missing")
 
 
 # Variants.
