@@ -16,10 +16,10 @@ from drivers.profile.toml_table import TomlTable
 
 
 def directed(table: TomlTable, points: Sequence[Point]) -> tuple[Point, ...]:
-    """Return the points of a profile.
+    """Return the points of a profile or of a variant.
 
-    If it is `directed`, the active powers of each node with an `on` point get a `negative` mark, and all `on` points
-    are removed. Raises ProfileError if it is `directed`, but no node has both points.
+    If the profile is `directed`, the active powers of each node with an `on` point get a `negative` mark, unless they
+    have their own, and all `on` points are removed. Raises ProfileError if no node has both points.
     """
     if not table.take("directed", bool, False):
         return tuple(points)
@@ -31,5 +31,5 @@ def directed(table: TomlTable, points: Sequence[Point]) -> tuple[Point, ...]:
     powers = [point for point in points if point.quantity is Quantity.ACTIVE_POWER and point.node in marks]
     if not powers:
         raise table.wrong("directed", "needs the points active_power and on, both for the same node", True)
-    turned = {id(point): replace(point, negative=marks[point.node]) for point in powers}
+    turned = {id(point): replace(point, negative=marks[point.node]) for point in powers if point.negative is None}
     return tuple(turned.get(id(point), point) for point in points if point.quantity is not Quantity.ON)

@@ -157,8 +157,15 @@ def _profile(table: TomlTable, name: str) -> Profile:
                 raise part.wrong(key, f"is for registers; driver {driver} finds them itself", part.content[key])
     marks = marks_from(table, order)
     vocabulary = Vocabulary(kind, order, marks, repeats_from(table, order, marks))
-    points = directed(table, points_from(table, vocabulary)) if driver is None else ()
-    variants = variants_from(table, points, vocabulary) if driver is None else ()
+    points: tuple[Point, ...] = ()
+    variants: tuple[Variant, ...] = ()
+    if driver is None:
+        listed = points_from(table, vocabulary)
+        points = directed(table, listed)
+        variants = tuple(
+            replace(variant, points=directed(table, variant.points))
+            for variant in variants_from(table, listed, vocabulary)
+        )
     profile = Profile(
         name=name,
         manufacturer=table.text("manufacturer"),

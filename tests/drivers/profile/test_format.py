@@ -599,6 +599,29 @@ async def test_a_direction_changes_at_once_and_only_the_power_has_one(tmp_path: 
             assert await battery.poll({0: 0b000, 1: 700, 2: 40}, 0.5) == {"active_power": 700.0, "soc": 40.0}
 
 
+@pytest.mark.parametrize(
+    ("own", "power"),
+    [
+        (point("active_power", 3), -70.0),
+        (point("on", 4, "uint16", bit=0), 700.0),
+        (point("active_power", 3) + point("on", 4, "uint16", bit=0), 70.0),
+        (point("active_power", 3, negative='"out"'), 70.0),
+    ],
+    ids=["power", "direction", "both", "own mark"],
+)
+async def test_the_power_of_a_variant_has_the_direction_of_its_node(tmp_path: Path, own: str, power: float) -> None:
+    marks = "".join(
+        f'[mark.{name}]\ntable = "holding"\naddress = {address}\ntype = "uint16"\nequals = [1]\n'
+        for name, address in (("new", 9), ("out", 10))
+    )
+    text = DIRECTED + marks + '[[variant]]\nname = "new"\nmark = "new"\n' + own.replace("[[", "[[variant.")
+    words = {0: 0b100, 1: 700, 2: 40, 3: 70, 4: 0, 9: 1, 10: 0}
+    async with device(tmp_path, text, words, "battery") as battery:
+        assert await battery.poll() == {"active_power": power, "soc": 40.0}
+    async with device(tmp_path, text, words | {9: 0}, "battery") as battery:
+        assert await battery.poll() == {"active_power": -700.0, "soc": 40.0}
+
+
 CURRENT = """
 [mark.in]
 table = "holding"
