@@ -247,7 +247,11 @@ class Aggregator:
         self._store.save(self._energies.ledgers(), nights, self._energies.published(), self.last_time)
 
     def _drop(self, node: Node, reading: Dropped) -> None:
-        """Count and log an invalid reading: as a warning if it is the first of its node and quantity, else as debug."""
+        """Count and log an invalid reading: as a warning if it is the first of its node and quantity, else as debug.
+
+        The event has the value and its range only if the value is known. A driver that says that a reading is invalid
+        has another reason than this range: the limits of the profile, the rated power, or a state without a name.
+        """
         self.dropped[node.node_id] += 1
         _, quantity, phase = reading.key
         what = (node.node_id, quantity)
@@ -257,9 +261,7 @@ class Aggregator:
             "implausible_value",
             node=node.node_id,
             quantity=quantity.label(phase),
-            value=reading.value,
-            low=reading.low,
-            high=reading.high,
+            **({} if reading.value is None else {"value": reading.value, "low": reading.low, "high": reading.high}),
         )
 
 

@@ -30,6 +30,7 @@ class Dropped(NamedTuple):
 
     key: Key
     value: Value | None
+    """None if the driver says that the reading is invalid."""
     low: float
     """The lowest valid value. `low`, `high` and `value` have the sign of the device."""
     high: float

@@ -68,7 +68,9 @@ def hints(node: Node, readings: Iterable[Reading]) -> Iterator[str]:
     """Yield hints about the readings of a node. The readings have the sign of the node's type."""
     values: dict[tuple[Quantity, Phase | None], float] = {}
     for reading in readings:
-        if not possible(reading):
+        if reading.quality is Quality.INVALID and reading.quantity.nature is Nature.STATE:
+            yield f"{name_of(reading)} is a number that the profile does not name: is the profile correct?"
+        elif not possible(reading):
             seen = "outside its range" if reading.value is None else f"{reading.value:g} {reading.quantity.unit.value}"
             yield f"{name_of(reading)} is {seen}: are profile, scale and word_order correct?"
         elif isinstance(reading.value, float):

@@ -149,7 +149,7 @@ def _site(snapshot: Snapshot) -> Iterator[Metric]:
         if isinstance(value, float | int):
             power.add_metric([group], value)
     yield power
-    yield _counters("implausible_readings", "Readings outside the physical range.", "node", snapshot.implausible)
+    yield _counters("implausible_readings", "Invalid readings, which are not used.", "node", snapshot.implausible)
     events = CounterMetricFamily(
         _PREFIX + "counter_events", "Events of energy counters, by kind.", labels=["node", "kind"]
     )

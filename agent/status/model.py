@@ -136,7 +136,7 @@ class Snapshot:
     links: tuple[LinkStatus, ...] = ()
     """By load, the busiest first."""
     implausible: Mapping[str, int] = field(default_factory=dict)
-    """Node id → number of readings outside the physical range."""
+    """Node id → number of invalid readings."""
     energies_in_memory: bool = False
     """Whether energies are only in memory because the disk accepts no writes."""
     not_on_disk: str | None = None

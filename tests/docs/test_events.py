@@ -28,6 +28,7 @@ BY_NAME = {
     },
     "endpoint_report": {"endpoint", "delivered", "failed", "refused", "waiting", "parked", "not_pushing"},
     "library_log": {"library", "message"},
+    "implausible_value": {"value", "low", "high"},
 }
 LOSSES = {"counter_reset", "counter_replaced"}
 LIBRARY_LEVELS = {"warning", "error", "critical"}

@@ -1121,6 +1121,25 @@ def test_an_implausible_value_is_dropped_counted_and_told_once(store: EnergyStor
         ("implausible_value", "active_power_W", "warning"),
         ("implausible_value", "active_power_W", "debug"),
     ]
+    assert [(repr(entry["value"]), entry["low"], entry["high"]) for entry in logs] == [
+        (repr(value), -100.0, 11_000.0)
+    ] * 2
+
+
+@pytest.mark.parametrize("quantity", [Quantity.OPERATION_MODE, Quantity.ACTIVE_POWER])
+def test_a_reading_that_the_driver_calls_invalid_is_told_without_a_range(
+    store: EnergyStore, quantity: Quantity
+) -> None:
+    """The range of the node is not the reason: the profile has a narrower one, or no name for the state."""
+    pump = Node("hp-1", NodeType.HEAT_PUMP, Kind.HEAT_PUMP)
+    totals = Aggregator([pump], settings(), store)
+    invalid = Reading(quantity, None, None, Quality.INVALID, 1000.0)
+    with capture_logs() as logs:
+        totals.observe([pump], Scan((invalid,), 1000.0, 1000.0), WALL)
+    assert totals.dropped == {"hp-1": 1}
+    assert logs == [
+        {"event": "implausible_value", "node": "hp-1", "quantity": quantity.label(), "log_level": "warning"},
+    ]
 
 
 @pytest.mark.parametrize(("power", "sent"), [(-100.0, -100), (11_000.0, 11_000)])

@@ -114,6 +114,13 @@ def test_what_cannot_be_is_named(quantity: Quantity, value: float) -> None:
     assert hint.startswith(f"{quantity.value} is ")
 
 
+def test_a_state_without_a_name_has_no_scale() -> None:
+    mode = Reading(Quantity.OPERATION_MODE, None, None, Quality.INVALID, 0.0)
+    assert list(hints(Node("hp-1", NodeType.HEAT_PUMP, Kind.HEAT_PUMP), [mode])) == [
+        "operation_mode is a number that the profile does not name: is the profile correct?"
+    ]
+
+
 def test_missing_is_no_finding_but_invalid_is() -> None:
     assert possible(reading(P, None))
     assert not possible(Reading(P, None, None, Quality.INVALID, 0.0))
