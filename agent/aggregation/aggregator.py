@@ -103,8 +103,8 @@ class Aggregator:
         self.reconfigure(nodes, settings)
         self._saved_at, self._saved_date = -inf, ""
         self.last_time = store.load_time()
-        """Unix second of the last tick, saved with the energies; 0 if there was none. A tick counts only if the clock
-        has been trusted since the start."""
+        """Unix second of the last tick, saved with the energies; 0 if there was none. A tick counts only after
+        the clock was trusted at least once since the start."""
         self.dropped: Counter[str] = Counter()
         """Node id → number of invalid readings."""
         self._reported: set[tuple[str, Quantity]] = set()

@@ -18,7 +18,7 @@ from agent.storage import UnusableFileError
 T = TypeVar("T")
 
 _CHUNK = 256
-"""Most messages that are deleted in one transaction."""
+"""Maximum number of messages that one transaction deletes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,9 +84,9 @@ def unreadable_files(config: Config, file: Path, reader: ServiceUser) -> Iterato
 def missing_credentials(directories: Sequence[Path] = _UNIT_DIRECTORIES) -> Iterator[str]:
     """Yield a sentence for each credential of a drop-in whose file does not exist.
 
-    The file is not necessary if SetCredential= in the unit or in a drop-in gives the credential a value. The files of
-    credentials in the unit itself are optional. Yield nothing if this user cannot read all files of the unit, because
-    any of them may give the value.
+    The file is not necessary if SetCredential= in the unit or in a drop-in gives the credential a value that is not
+    blank. The unit's own value of `push_token` is blank. The files of credentials in the unit itself are optional.
+    Yield nothing if this user cannot read all files of the unit, because any of them may give the value.
     """
     try:
         texts = [(path, path.read_text(encoding="utf-8", errors="replace")) for path in _unit_files(directories)]

@@ -16,8 +16,8 @@ from agent.security import without_secrets
 _TABLES = frozenset({"dict_type", "model_type", "model_attributes_type"})
 """Pydantic's types of the errors for a value that is not a table."""
 _HIDDEN = _TABLES | {"path_type"}
-"""The types of errors whose value is not shown. A table may hold a token. The value of the key of a file may be the
-secret itself."""
+"""The types of errors whose value is not shown. A value in place of a table may contain a token, as the table could. A
+value in place of a file name, such as that of `token_file`, may be the secret itself."""
 
 # Maximum number of keys that an error text lists.
 _MOST_LISTED = 12

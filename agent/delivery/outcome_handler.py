@@ -97,7 +97,8 @@ class OutcomeHandler:
         If the endpoint is well, messages without an attempt show that it is too slow for the interval. It is fast
         enough again after some ticks without such messages (`LiveRate`).
 
-        Return whether the caller must call this method for the next tick even if all its messages had an attempt.
+        Call this for each replaced tick that has a message without an attempt. If the result is True, also call it for
+        the next replaced tick, even if all messages of that tick had an attempt.
         """
         well = self.stats.state is State.WELL
         if well and not self._rate.superseded(made, tried):

@@ -115,7 +115,8 @@ def _days(
     if kind is TransitionKind.ROLLED_OVER and not seen:
         flag = Basis.ESTIMATED  # the counter may also be that of a new meter that begins near zero
     if kind in (TransitionKind.RESET, TransitionKind.REPLACED) and day.believed:
-        # The device's day begins only now, so the value that was read before was the energy of its previous day.
+        # The value that was believed to be the energy of today belongs to the day before, or to another device: the
+        # counter restarts only now.
         day = day._replace(base=day.base + day.believed, basis=Basis.PARTIAL, believed=0.0)
     if reading.at >= day.end:
         if kind is TransitionKind.NEW_DAY:
@@ -132,7 +133,10 @@ def _flagged(day: Day, flag: Basis) -> Day:
 
 
 def _unsure(before: Candidate, reading: Observation) -> float:
-    """Return the possible error of the growth that is estimated for the end of the device's day, Wh."""
+    """Return the possible error, in Wh, of the growth that a daily register did not show before it returned to zero.
+
+    `transitions` estimates this growth.
+    """
     turnover, hours = reading.turnover, (reading.at - before.at) / 3600
     if not turnover.ratio:  # no usable power
         return turnover.mean_W * hours

@@ -4,10 +4,9 @@
 - Otherwise the integrated power is compared with the growth of the counter at the end of each period, if both are
   large enough. After the first comparison, the limit between readings is a multiple of the largest measured power. The
   comparison also corrects the power: if a meter reads a fifth of the real power, the limit is five times as high.
-- Until the first comparison, the limit is at least the power that the site's connection allows. If that connection is
-  not configured, the connection of a house is assumed. If `Turnover.compared_s` reaches `GAP_AFTER_S` without a
-  comparison, usually because the device measures no power, a multiple of the counter's own mean power replaces this
-  limit.
+- Until the first comparison, the limit between readings is at least the power that the site's connection allows. If
+  that connection is not configured, the connection of a house is assumed. If there is still no comparison when the
+  periods add up to a day, usually because the device measures no power, a multiple of `mean_W` replaces this limit.
 """
 
 from __future__ import annotations
@@ -20,7 +19,8 @@ UNKNOWN_STEP_WH = 1100.0
 """The assumed step of a register with an unknown step, until the counter has grown by a smaller step. The largest usual
 step is 1000 Wh (a counter in whole kWh); the rest is a margin."""
 UNKNOWN_POWER_W = 250e3
-"""The connection of a large low-voltage site. Used if neither `limits` nor the site's connection are configured."""
+"""The connection of a large low-voltage site. It is the first `gap_W` and `most_W` if neither `limits` nor the site's
+connection are configured. `near_W` then begins with `UNPROVEN_POWER_W`."""
 UNPROVEN_POWER_W = 30e3
 """The connection of a house, which is assumed while the power of the device is not known. A growth at a higher power
 must be confirmed. If the site's connection is configured, only `proven_power` uses this value."""
@@ -89,9 +89,10 @@ class Turnover(NamedTuple):
     peak_W: float = 0.0
     """The largest power that two readings in a row both reached, W."""
     mean_W: float = 0.0
-    """The largest growth of the counter in a period, divided by `PERIOD_S`, W. It is used while `ratio` is 0."""
+    """The mean power, W, in the period with the largest growth: this growth divided by `PERIOD_S`. It is used while
+    `ratio` is 0."""
     compared_s: float = 0.0
-    """`PERIOD_S` times the number of periods so far."""
+    """`PERIOD_S` times the number of periods so far, also of those without a comparison."""
     grown_Wh: float = 0.0
     """Growth of the counter, summed over the periods. Older periods have less weight."""
     flowed_Wh: float = 0.0
@@ -120,7 +121,9 @@ def with_growth(turnover: Turnover, growth: float) -> Turnover:
 
 
 def proven_power(turnover: Turnover, register: Register) -> float:
-    """Return the largest power that explains a growth in a gap, or a late growth, W. A larger growth is an estimate.
+    """Return the highest power that explains a growth in a gap, or a late growth, W.
+
+    A growth at a higher power is accepted as an estimate.
 
     - If `limits` are configured or the power was compared with the counter: `near_W`.
     - Otherwise, if the counter has grown enough for a comparison: a multiple of the power seen so far.

@@ -1,7 +1,8 @@
 """Makes room for the queue on a full disk, and decides which records are dropped for this.
 
-The queue's file first uses the space of its reserve, then the free space of the disk. After that, dead letters and then
-the oldest other records are dropped. If the file has its configured size, records are dropped at once.
+When a write fails because the disk is full, the queue's file takes the space of its reserve. At later failures it takes
+what little space has become free. After that, dead letters and then the oldest other records are dropped. If the file
+has its configured size, records are dropped at once.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from agent.receiver import signature
 from agent.receiver.sequence import Sequence
 
 MAX_BODY = 1 << 20
-"""Maximum size of a body in bytes, before and after decompression."""
+"""Maximum size of a body in bytes. The server checks the size before decompression, `inflated` the size after it."""
 # Enough for a week of messages from nine nodes, one message a minute from each.
 _REMEMBERED_IDS = 100_000
 _MAX_STREAMS = 1000
@@ -29,7 +29,8 @@ _MAX_STREAMS = 1000
 _MAX_ID = 256
 """Maximum characters of a `webhook-id`."""
 _MAX_DEPTH = 8
-"""Maximum nesting levels of a message. A valid message has at most five: nodes, node, group, `operation_modes`."""
+"""Maximum nesting levels of a message. A valid message has at most five: message, `nodes`, node, group,
+`operation_modes`."""
 _CLOCK_OFF_S = 120.0
 """The verdict has a note if the receiver's clock and the time of a message that is not late differ by more than this
 many seconds."""
@@ -197,7 +198,9 @@ class Validator:
 
 
 def inflated(encoding: str, body: bytes) -> bytes:
-    """Return the decompressed body. Stops after MAX_BODY bytes.
+    """Return the decompressed body. Decompression stops after MAX_BODY bytes.
+
+    A body that is not compressed is returned as it is, because the server has checked its size.
 
     Raises RefusedPostError if the decompressed body is larger, if the body is not sound gzip, or if `encoding` is
     neither gzip nor identity.

@@ -105,9 +105,10 @@ class Mbap:
 
     @staticmethod
     def _require_modbus(request: RequestPdu[object], received: bytes) -> None:
-        """Check that the bytes begin with an MBAP header, or may be the beginning of an RTU frame.
+        """Return if the bytes begin with an MBAP header, or if they may be an RTU frame that is not complete yet.
 
-        Raises RtuFrameError if the bytes contain a complete RTU frame, otherwise BadReplyError.
+        The rest of the RTU frame is awaited, so that the error can say that the device sends RTU. Raises RtuFrameError
+        if the bytes contain a complete RTU frame, and BadReplyError if they are none of these.
         """
         if is_mbap(received):
             return

@@ -1,4 +1,6 @@
-"""Plans the requests for a layout, and converts their words to cells. Pure.
+"""Lists the registers that a layout needs, and converts the words of a request to cells. Pure.
+
+`drivers.sunspec.formulas` explains what a cell is. `RefusalMemory` plans the requests.
 
 A value and its scale factor always come from the same request. The driver first checks all model headers in a reply. If
 one differs, the device has changed, and no value of the reply is used.
