@@ -56,6 +56,8 @@ class PendingWrites:
         return sorted([*self.added.values(), *self.changed.values()], key=lambda record: record.seq)
 
     def add(self, record: Record) -> None:
+        # `changed` has the record if it moves from another file before its change was saved there.
+        self.changed.pop(record.seq, None)
         self.added[record.seq] = record
 
     def change(self, record: Record) -> None:

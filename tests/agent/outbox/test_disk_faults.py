@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,8 @@ from structlog.testing import capture_logs
 
 from agent.outbox.disk_reserve import RESERVE_BYTES, Reserve
 from agent.outbox.queue import Outbox
+from agent.outbox.record import Counts
+from agent.outbox.store import Store
 from agent.runtime import logging_setup
 from tests.faults.disk import fill, mount, no_file_may_grow, require_late_writes, small_disk, unsynced_pages
 from tests.support.outbox import ids_of, waiting
@@ -490,6 +493,35 @@ def test_what_happened_on_a_read_only_disk_holds_in_the_file_after_the_removed_o
         assert waiting(outbox)[0].attempts == 3
         outbox.close()
         outbox = opened(folder)
+    outbox.close()
+
+
+def test_what_changed_on_a_read_only_disk_is_returned_once_while_the_file_after_the_moved_one_fails(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = disk / "state"
+    outbox = opened(folder)
+    ids = ids_of(outbox.put([b"refused", b"waiting"]))
+    outbox.close()
+    mount("-o", "remount,ro", disk)
+    outbox = opened(folder)
+    outbox.update(replace(waiting(outbox)[0], attempts=3))
+    mount("-o", "remount,rw", disk)
+    folder.rename(disk / "elsewhere")
+    opened(folder).close()
+
+    def fail(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(Store, "apply", fail)
+    ids += ids_of(outbox.put([b"live"]))
+    for in_memory in (True, False):
+        assert outbox.in_memory == in_memory
+        assert [(each.id, each.attempts) for each in waiting(outbox)] == [(ids[0], 3), *((each, 0) for each in ids[1:])]
+        assert outbox.counts() == Counts(len(ids), 0)
+        monkeypatch.undo()
+        ids += ids_of(outbox.put([b"later"]))
+    assert not outbox.drops
     outbox.close()
 
 

@@ -28,6 +28,7 @@ def test_the_parts_of_pending_changes_are_all_of_them(
             pending.change(record)
         elif seq not in pending.gone:
             pending.add(record)
+    assert pending.added.keys().isdisjoint(pending.changed), "a record is in one place"
     whole, saved = copy.deepcopy(pending), PendingWrites()
     aliased = pending.gone
     while pending:
