@@ -81,8 +81,14 @@ class RetryLink:
         """
         async with tick.turns:
             while True:
+                if record.seq in tick.tried:
+                    now = await self._queue.get(record.seq)
+                    if now is None or now.parked is not None:
+                        return None  # the backlog worker delivered or parked it, or it was deleted
+                    record = now
                 if tick.over.is_set():
                     return None
+                # Nothing is awaited between the breaker and the attempt, so an admitted probe is always made.
                 began = self._clock.monotonic()
                 wait_s = tick.retry_at - began
                 if wait_s <= 0:
@@ -90,11 +96,6 @@ class RetryLink:
                     if not wait_s or self._attempts.released_by_token():
                         break
                 await tick.sleep(self._clock, wait_s)
-            if record.seq in tick.tried:
-                now = await self._queue.get(record.seq)
-                if now is None or now.parked is not None:
-                    return None  # the backlog worker delivered or parked it, or it was deleted
-                record = now
             tick.tried.add(record.seq)
             outcome = await self._attempts.send(record, live=True)
             if isinstance(outcome, Delivered):

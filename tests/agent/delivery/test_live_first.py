@@ -266,6 +266,27 @@ async def test_while_the_endpoint_asks_for_silence_there_is_one_probe_a_minute(t
         await server.until(lambda: sum(each.answered == 200 for each in server.accepted[before:]) == 5)
 
 
+async def test_a_deleted_message_uses_up_no_probe(tmp_path: Path) -> None:
+    """`telemetry-agent outbox drop --waiting` beside the running agent."""
+    put_old(tmp_path, 1)
+    clock = FastClock(1)
+    asked = answer(429, retry_after="1800")
+    async with (
+        HttpFaults(by_age(asked, answer(200))) as server,
+        sending(tmp_path, server.url(), clock=clock, retry=RETRY, interval_s=900) as made,
+    ):
+        await made.submit(b"live")
+        await server.until(lambda: any(record.body.startswith(b"old") for record, _ in made.outcomes), 30)
+        server.behaviour = by_age(asked, answer(503))
+        await made.submit(b"1", b"2")
+        while len(made.kinds) < 4:  # until both probes failed
+            await clock.sleep(1)
+        await clock.sleep(20)
+        made.outbox.ack(made.outbox.live()[0])
+        await clock.sleep(60)
+    assert [each.body for each in server.accepted] == [b"live", b"old 0", b"1", b"2", b"2"]
+
+
 async def test_retry_after_to_a_live_message_holds_everything(tmp_path: Path) -> None:
     put_old(tmp_path, 3)
     clock = FastClock(300)
