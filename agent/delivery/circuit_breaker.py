@@ -59,6 +59,8 @@ class CircuitBreaker:
     held_until: float = 0.0
     """No message is sent before this time. An answer to a live message sets it: one with Retry-After, or one that shows
     that the endpoint is misconfigured."""
+    asked_until: float = 0.0
+    """End of the longest pause that an answer to a live message asked for with Retry-After."""
     backlog_held_until: float = 0.0
     """No message of the backlog is sent before this time. An answer to a message of the backlog sets it. A live message
     before this time is a probe, unless a message was delivered since that answer."""
@@ -76,7 +78,7 @@ class CircuitBreaker:
     def delivered(self, *, live: bool) -> None:
         """End all pauses except `backlog_held_until`. Live messages are no longer limited to probes."""
         self.failures = 0
-        self.retry_at = self.held_until = self._probe_at = 0.0
+        self.retry_at = self.held_until = self.asked_until = self._probe_at = 0.0
         if live:
             self.refused.clear()
             self.parked.clear()
@@ -92,6 +94,8 @@ class CircuitBreaker:
             # A date in Retry-After is the same moment for every agent of a fleet, so a random time is added.
             after_s *= self.backoff.dice.uniform(1.0, 1.1)
             self._hold(now, after_s, live=live)
+            if live:
+                self.asked_until = max(self.asked_until, now + after_s)
         wait = max(after_s or 0.0, self.backoff.delay(self.failures))
         self.retry_at = now + wait
         return wait
@@ -119,13 +123,13 @@ class CircuitBreaker:
         `live_s` is the rest, in seconds, of the pause that an answer to a live message asked for. `backlog_s` is the
         same for an answer to a message of the backlog. 0 means no pause.
         """
-        self.held_until = now + live_s
+        self.held_until = self.asked_until = now + live_s
         if backlog_s:
             self._hold(now, backlog_s, live=False)
 
     def release(self) -> None:
         """Allow an attempt at once, because something changed, such as the token."""
-        self.retry_at = self.held_until = self.backlog_held_until = self._probe_at = 0.0
+        self.retry_at = self.held_until = self.asked_until = self.backlog_held_until = self._probe_at = 0.0
 
     def refuse(self, record: Record, per_tick: int) -> bool:
         """Note a refused live message. A tick has `per_tick` messages. Return whether the schema is the cause."""
@@ -166,7 +170,9 @@ class CircuitBreaker:
 
     def _hold(self, now: float, seconds: float, *, live: bool) -> None:
         if live:
-            self.held_until = now + seconds
+            # Before `held_until` no attempt begins. An answer before this time is to an attempt that began before the
+            # pause, so it does not shorten the pause.
+            self.held_until = max(self.held_until, now + seconds)
             return
         self.backlog_held_until = now + seconds
         if not self._probe_at:

@@ -63,7 +63,7 @@ class EndpointMemory:
 
         `live`: whether the answer to a live message asked for it.
         """
-        now, until = self._due_time(), self._breaker.held_until if live else self._breaker.backlog_held_until
+        now, until = self._due_time(), self._breaker.asked_until if live else self._breaker.backlog_held_until
         pause = AskedPause(now, now + until - self._clock.monotonic())
         if live:
             self._live_pause = pause
@@ -71,13 +71,15 @@ class EndpointMemory:
             self._backlog_pause = pause
 
     def pause_ended(self) -> None:
-        """Forget the pause that the answer to a live message asked for. Call this when another answer has ended it."""
+        """Forget the pause that the answer to a live message asked for. A delivery ended it."""
         self._live_pause = None
 
     async def save(self) -> None:
         """Write what was learned to the disk, if it changed since the last `save` or `recall`."""
-        if self._backlog_pause is not None and not self._backlog_pause.left_s(self._due_time()):
-            self._backlog_pause = None
+        now = self._due_time()
+        self._live_pause, self._backlog_pause = (
+            pause if pause and pause.left_s(now) else None for pause in (self._live_pause, self._backlog_pause)
+        )
         learned = Learned(
             frozenset(self._breaker.refused), tuple(self._breaker.parked), self._live_pause, self._backlog_pause
         )

@@ -40,7 +40,7 @@ class Learned:
     parked: tuple[int, ...] = ()
     """Seqs of messages that became dead letters since the last delivery of a live message."""
     live_pause: AskedPause | None = None
-    """The pause that the answer to a live message asked for; None if there is none, or if an answer ended it."""
+    """The pause that the answer to a live message asked for; None when it is over, or if a delivery ended it."""
     backlog_pause: AskedPause | None = None
     """The pause that the answer to a message of the backlog asked for; None when it is over."""
 

@@ -167,8 +167,6 @@ class OutcomeHandler:
     def _misconfigured(self, record: Record, outcome: Misconfigured, *, live: bool, began: float) -> Misconfigured:
         self._rate.forget()
         again_s = self._breaker.misconfigured(self._clock.monotonic(), live=live, began=began)
-        if live:
-            self._memory.pause_ended()
         outcome = replace(outcome, again_s=again_s)
         self._count(record, outcome)
         (log.error if self._is_new_cause(outcome) else log.debug)(

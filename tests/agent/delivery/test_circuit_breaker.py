@@ -133,6 +133,26 @@ def test_while_a_person_is_present_a_misconfigured_endpoint_is_tried_every_few_s
     assert breaker.misconfigured(2000.0, live=True) == 6.0
 
 
+def test_an_answer_to_a_parallel_attempt_does_not_shorten_a_pause() -> None:
+    breaker = CircuitBreaker(Backoff(1.0, 300.0, Highest()))
+    breaker.commission(1000.0)
+    breaker.failed(1000.0, 3600.0, live=True, began=999.0)
+    asked = breaker.live_at()
+    assert asked == pytest.approx(1000.0 + 3600.0 * 1.1)
+    breaker.failed(1000.5, 10.0, live=True, began=999.0)
+    assert breaker.live_at() == asked
+    breaker.misconfigured(1000.6, live=True, began=999.0)
+    assert breaker.live_at() == breaker.backlog_at() == asked
+    breaker.failed(1000.7, 3700.0, live=True, began=999.0)
+    assert breaker.live_at() == pytest.approx(1000.7 + 3700.0 * 1.1), "a longer one counts"
+    now = breaker.live_at()
+    breaker.failed(now, 10.0, live=True, began=now)
+    assert breaker.live_at() == pytest.approx(now + 11.0), "an attempt after the pause"
+    breaker.release()
+    breaker.misconfigured(now, live=True, began=now)
+    assert breaker.live_at() < now + 400
+
+
 def test_a_short_maximum_stays_the_maximum() -> None:
     breaker = CircuitBreaker(Backoff(0.1, 1.0, Highest()))
     breaker.commission(0.0)

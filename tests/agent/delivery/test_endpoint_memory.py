@@ -21,7 +21,7 @@ from agent.outbox.drops import MAX_DEAD_LETTERS
 from agent.outbox.files import delete_queue, note_of, rename_queue
 from agent.outbox.queue import Outbox
 from tests.faults.disk import fill, small_disk
-from tests.faults.http import Exchange, HttpFaults, answer
+from tests.faults.http import Behaviour, Exchange, HttpFaults, answer
 from tests.support.delivery import FastClock, Sending, sending
 
 pytestmark = pytest.mark.simulated_time
@@ -133,19 +133,45 @@ async def test_a_pause_asked_of_a_live_message_continues(lives: Lives) -> None:
             assert "pause_continues" not in {each["event"] for each in made.logs}
 
 
-@pytest.mark.parametrize("live", [True, False])
-async def test_a_pause_ends_when_the_endpoint_accepts_nothing_of_the_newest_tick(lives: Lives, live: bool) -> None:
-    """As the answers to two messages that were sent side by side."""
+@pytest.mark.parametrize("later", [answer(503, retry_after="10"), answer(403)])
+async def test_the_pause_that_continues_is_the_longest_of_a_tick(lives: Lives, later: Behaviour) -> None:
+    """Two messages are sent side by side. The answers come one after the other."""
+    asked = asyncio.Event()
+
+    async def answer_later(exchange: Exchange) -> None:
+        await exchange.accept()
+        await asked.wait()
+        await later(exchange)
+
     async with lives.server as server:
-        server.script.append(answer(429, retry_after="1800"))
-        server.behaviour = answer(403)
+        server.script += [answer_later, answer(429, retry_after="1800")]
         async with lives.start(run=False) as made:
             one, two = made.outbox.put([b"1", b"2"])
-            await made.sender._attempts.send(one, live=True)
-            await made.sender._attempts.send(two, live=live)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(made.sender._attempts.send(one, live=True))
+                await server.until(lambda: len(server.requests) == 1)
+                await made.sender._attempts.send(two, live=True)
+                asked.set()
+        for _ in range(2):
+            async with lives.start() as made:
+                await asyncio.sleep(600)
+                assert made.outcomes == []
+                assert "pause_continues" in {each["event"] for each in made.logs}
+
+
+async def test_only_what_the_endpoint_asked_for_continues(lives: Lives) -> None:
+    """Not the longer pause after 403: the person who corrects the mistake may restart the agent."""
+    async with lives.server as server:
+        server.script += [answer(403), answer(429, retry_after="10")]
+        async with lives.start(run=False) as made:
+            made.sender._breaker.commission(-1000.0)
+            for record in made.outbox.put([b"1", b"2"]):
+                await made.sender._attempts.send(record, live=True)
         async with lives.start() as made:
-            await asyncio.sleep(1)
-            assert ("pause_continues" in {each["event"] for each in made.logs}) is not live
+            await made.submit(b"3")
+            await asyncio.sleep(15)
+            assert "pause_continues" in {each["event"] for each in made.logs}
+            assert "Delivered" in made.kinds
 
 
 async def test_a_pause_asked_of_an_old_message_leaves_probes(lives: Lives) -> None:
