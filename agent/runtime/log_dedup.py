@@ -54,18 +54,20 @@ class RepeatLimiter:
             return event
         now = self._monotonic()
         self._log_counts(now)
+        limits = [(_key(event), BURST)]
         if "id" in event:
-            self._count(_key({**event, "id": None}), CROWD, now)
-        self._count(_key(event), BURST, now)
+            # First, so that an event above `CROWD` needs no memory of its own.
+            limits.insert(0, (_key({**event, "id": None}), CROWD))
+        found = []
+        for key, most in limits:
+            seen = self._seen.setdefault(key, _Seen(now))
+            if seen.passed >= most:
+                seen.held += 1
+                raise structlog.DropEvent
+            found.append(seen)
+        for seen in found:  # only an event that is logged counts as passed
+            seen.passed += 1
         return event
-
-    def _count(self, key: tuple[str, ...], most: int, now: float) -> None:
-        """Count one event. Raises DropEvent if more than `most` came in this window."""
-        seen = self._seen.setdefault(key, _Seen(now))
-        if seen.passed >= most:
-            seen.held += 1
-            raise structlog.DropEvent
-        seen.passed += 1
 
     def _log_counts(self, now: float) -> None:
         ended = [key for key, seen in list(self._seen.items()) if now - seen.since >= WINDOW_S]

@@ -137,6 +137,25 @@ def test_a_backlog_that_is_refused_does_not_fill_the_log() -> None:
     ]
 
 
+def test_one_message_leaves_the_others_their_events() -> None:
+    now = 0.0
+    stream = StringIO()
+    logging_setup.configure("info", "json", stream)
+    structlog.configure(processors=[RepeatLimiter(lambda: now), structlog.processors.JSONRenderer()])
+    logger = structlog.get_logger()
+    for _ in range(CROWD + 10):
+        logger.warning("message_refused", id="msg_a")
+    for number in range(CROWD):
+        logger.warning("message_refused", id=f"msg_{number}")
+    now = WINDOW_S + 1
+    logger.info("started")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    refused = [line["id"] for line in lines if line["event"] == "message_refused"]
+    assert refused == ["msg_a"] * BURST + [f"msg_{number}" for number in range(CROWD - BURST)]
+    repeated = [(line.get("id"), line["times"]) for line in lines if line["event"] == "event_repeated"]
+    assert repeated == [(None, BURST), ("msg_a", CROWD + 10 - BURST)]
+
+
 async def test_an_endpoint_that_comes_and_goes_does_not_fill_the_log(tmp_path: Path) -> None:
     """Each time with another message."""
     stream = StringIO()
