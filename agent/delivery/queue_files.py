@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent.config import DEFAULT_NAME, OWNER_SUFFIX
+from agent.outbox import queue_exists
 from agent.storage import sync_folder
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class QueueFile:
     @property
     def source(self) -> Path | None:
         """The former file; None if it does not exist."""
-        return self.former if self.former is not None and self.former.exists() else None
+        return self.former if self.former is not None and queue_exists(self.former) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,19 @@ def note_of(path: Path) -> Path:
     return path.with_name(path.name + ".note")
 
 
+def replacement_of(path: Path) -> Path:
+    """Return the path of the new file that is to replace the queue at `path`.
+
+    It is complete if nothing is at `path`. Otherwise it may be a remainder that counts for nothing.
+    """
+    return path.with_name(path.name + ".new")
+
+
+def queue_exists(path: Path) -> bool:
+    """Whether there is a queue at `path`, or one whose replacement a power cut interrupted."""
+    return path.exists() or replacement_of(path).exists()
+
+
 def read_note(path: Path) -> bytes:
     """Return the note of the queue at `path`; empty if there is none, or if it cannot be read."""
     try:
@@ -58,6 +71,7 @@ def write_note(path: Path, content: bytes) -> None:
 
 def rename_queue(path: Path, target: Path) -> None:
     """Rename the files of a queue, and delete its reserve. After a power cut, a second call completes the work."""
+    remove(replacement_of(path))  # first, because after the rename it would count as the queue
     for side in (recent_of, note_of):
         if side(path).exists():
             side(path).replace(side(target))
@@ -67,6 +81,7 @@ def rename_queue(path: Path, target: Path) -> None:
 
 def delete_queue(path: Path) -> None:
     """Delete all files of a queue. Files that do not exist are no error."""
+    remove(replacement_of(path))  # first, because after the deletion it would count as the queue
     remove(path)
     path.with_name(path.name + "-shm").unlink(missing_ok=True)
     for side in (reserve_of(path), recent_of(path), note_of(path)):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import structlog
 
+from agent.outbox.files import replacement_of
 from agent.outbox.record import PendingWrites, Record
 from agent.outbox.schema import COLUMNS, migrate, record_from
 from agent.outbox.store import Store
@@ -46,7 +47,7 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
     writable, and NotAloneError if another agent has locked the directory.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    replacement = path.with_name(path.name + ".new")
+    replacement = replacement_of(path)
     if not path.exists() and replacement.exists():
         remove(path)  # the write-ahead log of a removed file
         replacement.rename(path)
@@ -89,7 +90,7 @@ def copy_to(path: Path, max_size_mb: int, removed: Store) -> int | None:
     if no_room:
         remove(copy)
         return None
-    replacement = path.with_name(path.name + ".new")
+    replacement = replacement_of(path)
     remove(replacement)
     copy.rename(replacement)  # if the power fails from here on, the next start uses the replacement
     sync_folder(path.parent)

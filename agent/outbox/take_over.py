@@ -15,8 +15,9 @@ from pathlib import Path
 import structlog
 
 from agent.outbox.drops import Drops
-from agent.outbox.files import delete_queue, rename_queue
+from agent.outbox.files import delete_queue, queue_exists, rename_queue
 from agent.outbox.record import PendingWrites, Record
+from agent.outbox.recovery import open_or_begin
 from agent.outbox.store import Store
 from agent.storage import sync_folder
 
@@ -31,12 +32,14 @@ def take_over(former: Path, path: Path) -> Drops:
     """Move all messages of the file `former` to the file `path`. After a power cut, a second call completes it.
 
     The file `path` can then be larger than its configured size; its queue drops its oldest messages at the next `put`.
-    If a disk error or a damaged file ends the move, the file `former` keeps the messages that were not moved, and a
-    warning is logged. Only messages that are not legible are dropped. Return the number of dropped ones by reason.
+    If a disk error ends the move, the file `former` keeps the messages that were not moved, and a warning is logged.
+    A damaged file is set aside first, and its legible messages are kept. Only messages that are not legible are
+    dropped, and those for which the disk has no room while a damaged file is replaced. Return the number of dropped
+    ones by reason.
     """
     drops = Drops()
     try:
-        if path.exists():
+        if queue_exists(path) or not former.exists():
             drops = _merge(former, path)
             delete_queue(former)
         else:
@@ -52,7 +55,11 @@ def take_over(former: Path, path: Path) -> Drops:
 def _merge(former: Path, path: Path) -> Drops:
     """Move all legible messages with their ids, and drop the others. Return the number of dropped ones by reason."""
     drops = Drops()
-    with closing(Store.open(former, _NO_BOUND_MB)) as source, closing(Store.open(path, _NO_BOUND_MB)) as target:
+    with closing(open_or_begin(former, _NO_BOUND_MB)) as source, closing(open_or_begin(path, _NO_BOUND_MB)) as target:
+        for store in (source, target):
+            drops.add(store.list_recent(), "lost")
+            store.forget()
+            drops.add(len(store.no_room), "size")
         while records := list(islice(source.everything(), _CHUNK)):
             _move(records, source, target)
         left = source.counts()

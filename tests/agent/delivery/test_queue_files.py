@@ -314,13 +314,61 @@ def test_after_a_full_disk_in_a_merge_a_second_one_moves_the_rest(tmp_path: Path
     assert len(sent) + len(later) - len(ids) <= 256, "no more than the part in which the disk became full"
 
 
-def test_a_damaged_queue_is_not_taken_over_and_not_lost(site: Site) -> None:
+def test_of_a_damaged_queue_the_legible_messages_are_taken_over_once(site: Site) -> None:
     old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
-    stored(old, b"1")
-    stored(new, b"2")
+    ids = stored(old, *(b"%d" % number + b" " * 900 for number in range(600)))
+    ids += stored(new, b"of the new name")
+    damaged = bytearray(old.read_bytes())
+    start = damaged.index(b"301 ") // 4096 * 4096
+    damaged[start : start + 4096] = bytes(4096)
+    old.write_bytes(damaged)
+    drops = take_over(old, new)
+    moved = delivered(new)
+    assert {*moved} < {*ids}
+    assert len({*moved}) == len(moved) == len(ids) - drops["lost"]
+    assert 0 < drops["lost"] < 8
+    assert not old.exists()
+    (aside,) = site.path.parent.glob("outbox.a.sqlite3.damaged-*")
+    assert aside.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("interrupted", [("a",), ("b",), ("a", "b")])
+def test_a_queue_whose_replacement_a_power_cut_interrupted_is_taken_over(
+    site: Site, interrupted: tuple[str, ...]
+) -> None:
+    """The damaged file has another name, and the new one does not have the name of the queue yet."""
+    paths = {name: site.path.with_name(f"outbox.{name}.sqlite3") for name in ("a", "b")}
+    for name, path in paths.items():
+        stored(path, name.encode())
+    for name in interrupted:
+        paths[name].rename(paths[name].with_name(f"outbox.{name}.sqlite3.new"))
+    site.load(push("portal"), push("b", "a"))
+    assert found(paths["b"]) == [b"a", b"b"]
+    assert not paths["a"].exists()
+    assert [*site.path.parent.glob("*.new")] == []
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_an_incomplete_replacement_of_a_queue_that_was_taken_over_is_no_queue(site: Site, merged: bool) -> None:
+    old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
+    ids = stored(old, b"1", b"2")
+    old.with_name("outbox.a.sqlite3.new").write_bytes(old.read_bytes())
+    if merged:
+        ids += stored(new, b"3")
+    sent = []
+    for _ in range(2):
+        site.load(push("portal"), push("b", "a"))
+        sent += delivered(new)
+    assert sent == ids
+
+
+def test_a_file_that_is_no_queue_is_set_aside_and_stops_nothing(site: Site) -> None:
+    old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
     old.write_bytes(b"x" * 8192)
+    stored(new, b"2")
     take_over(old, new)
-    assert old.read_bytes() == b"x" * 8192
+    (aside,) = site.path.parent.glob("outbox.a.sqlite3.damaged-*")
+    assert aside.read_bytes() == b"x" * 8192
     assert found(new) == [b"2"]
 
 
