@@ -137,7 +137,7 @@ def _words(rule: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[
 def _bounds(rule: Mapping[str, Any]) -> str:
     low, high, above = rule.get("minimum"), rule.get("maximum"), rule.get("exclusiveMinimum")
     if low is not None and high is not None:
-        return f", {low:g} to {high:g}"
+        return f", {low:g} to {high:g}".replace("e+", "e").replace("e0", "e")
     if above is not None:
         return f" > {above:g}"
     return f" >= {low:g}" if low is not None else ""

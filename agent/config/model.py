@@ -17,7 +17,7 @@ from agent.config.errors import did_you_mean
 from agent.config.push import PushConfig
 from agent.config.status import StatusConfig
 from agent.config.tables import ENERGIES, OWNER_SUFFIX, STALE_INTERVALS, ConfigTable, OutboxTable
-from agent.config.types import FilePath, Identifier, Seconds, Section, Watts, Zone
+from agent.config.types import MAX_SECONDS, MIN_SECONDS, FilePath, Identifier, Seconds, Section, Watts, Zone
 
 
 class SiteConfig(Section):
@@ -49,7 +49,7 @@ class OutboxConfig(Section, OutboxTable):
     energies."""
     max_age_s: Seconds = 604_800.0
     """Messages that are older than this are dropped."""
-    max_size_mb: Annotated[StrictInt, Field(ge=1)] = 64
+    max_size_mb: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = 64
     """The largest size of each queue in MB. If a queue is full, its dead letters are dropped, then its oldest
     messages."""
     backlog_rate_per_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
@@ -73,8 +73,13 @@ class PollConfig(Section):
     @classmethod
     def _three_polls(cls, table: Any) -> Any:
         interval = table.get("interval_s") if isinstance(table, dict) else None
-        if isinstance(interval, int | float) and not isinstance(interval, bool) and "stale_after_s" not in table:
-            return {**table, "stale_after_s": STALE_INTERVALS * interval}
+        if (
+            isinstance(interval, int | float)
+            and not isinstance(interval, bool)
+            and MIN_SECONDS <= interval <= MAX_SECONDS
+            and "stale_after_s" not in table
+        ):
+            return {**table, "stale_after_s": min(STALE_INTERVALS * interval, MAX_SECONDS)}
         return table
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from math import isfinite
+from math import isnan
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -34,6 +34,11 @@ from drivers.protocol import MAX_PORT, is_ip_address, zone_mistake
 
 _LONGEST_URL = 8000
 """Maximum characters of a URL. Servers should accept this length (RFC 9110, section 4.1), but may refuse more."""
+# Far more than any site needs, so that sums and products of the numbers of a configuration stay finite.
+MAX_SECONDS = 1e9
+MIN_SECONDS = 0.001
+_MAX_AMOUNT = 1e15
+"""Maximum of a number in the unit of a quantity, such as W or Wh."""
 
 
 def _timezone(name: str) -> str:
@@ -115,10 +120,14 @@ def _limited_quantity(name: str) -> str:
 def _limit(value: Any) -> tuple[float, float]:
     """Return (lowest, highest). One number n means (-n, n). Raises ValueError for anything else."""
     bounds = value if isinstance(value, list | tuple) else [value, value]
-    numbers = [float(bound) for bound in bounds if isinstance(bound, int | float) and not isinstance(bound, bool)]
-    if len(bounds) != 2 or len(numbers) != 2 or not all(map(isfinite, numbers)):
+    numbers = [bound for bound in bounds if isinstance(bound, int | float) and not isinstance(bound, bool)]
+    if any(abs(number) > _MAX_AMOUNT for number in numbers):
+        raise ValueError(f"must be from {-_MAX_AMOUNT:g} to {_MAX_AMOUNT:g}")
+    if len(bounds) != 2 or len(numbers) != 2 or any(map(isnan, numbers)):
         raise ValueError("must be a number, or [lowest, highest]")
-    low, high = numbers if bounds is value else (-numbers[0], numbers[1])
+    low, high = map(float, numbers)
+    if bounds is not value:
+        low = -low
     if low > high:
         raise ValueError("must be [lowest, highest]" if bounds is value else "must not be negative")
     return low, high
@@ -139,9 +148,9 @@ def _identifier(name: str) -> str:
 
 
 # Strict, because TOML has types: the text "60" is not a number, and true is not 1.
-Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(strict=True, ge=MIN_SECONDS, le=MAX_SECONDS, allow_inf_nan=False)]
 Pause = Annotated[float, Field(strict=True, ge=0, le=3600, allow_inf_nan=False)]
-Watts = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Watts = Annotated[float, Field(strict=True, ge=0, le=_MAX_AMOUNT, allow_inf_nan=False)]
 WholeSeconds = Annotated[StrictInt, Field(ge=1, le=86_400)]
 Port = Annotated[StrictInt, Field(ge=1, le=MAX_PORT)]
 FilePath = Annotated[Path, BeforeValidator(_path)]

@@ -57,6 +57,32 @@ def test_a_word_that_is_not_among_the_choices_gets_the_nearest(place: str, value
     assert only(**{place: value}).endswith(f"; did you mean {meant}?")
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "rule"),
+    [
+        ("device__0__limits", {"active_power_W": 1.5e308}, ".active_power_W (meter-1): must be from -1e+15 to 1e+15"),
+        ("device__0__limits", {"soc_perc": [-(10**400), 0]}, ".soc_perc (meter-1): must be from -1e+15 to 1e+15"),
+        ("device__0__nominal_power_W", 1e16, " (meter-1): should be less than or equal to 1000000000000000"),
+        ("device__1__energy_capacity_Wh", 1e308, " (pv-1 + bat-1): should be less than or equal to 1000000000000000"),
+        ("site__export_limit_W", 1e308, ": should be less than or equal to 1000000000000000"),
+        ("poll__interval_s", 1e308, ": should be less than or equal to 1000000000"),
+        ("poll__interval_s", 10**400, ": must be a number"),
+        ("poll__interval_s", 1e-320, ": should be greater than or equal to 0.001"),
+        ("outbox__max_age_s", 1e10, ": should be less than or equal to 1000000000"),
+        ("outbox__max_size_mb", 10**400, ": should be less than or equal to 1000000"),
+    ],
+)
+def test_a_number_whose_arithmetic_would_overflow_is_refused(place: str, value: Any, rule: str) -> None:
+    key = place.replace("device__0", "device[0]").replace("device__1", "device[1]").replace("__", ".")
+    assert only(**{place: value}).startswith(f"{key}{rule} (found ")
+
+
+def test_the_largest_numbers_are_accepted() -> None:
+    config = parse(changed(device__0__limits={"active_power_W": 10**15}, poll__interval_s=1e9), {}, "site.toml")
+    assert config.device[0].limits == {"active_power_W": (-1e15, 1e15)}
+    assert config.poll.stale_after_s == 1e9
+
+
 def test_where_nothing_is_close_the_few_keys_are_listed() -> None:
     assert only(push__sign__xyz=-1) == (
         "push.sign.xyz: unknown key; there are grid, solar, storage, heat_pump, switched_load, variable_power_load"
