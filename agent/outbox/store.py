@@ -262,8 +262,7 @@ class Store:
     def oldest_of_size(self, size: int, spared: PendingWrites) -> list[int]:
         """Return the seqs of records that have at least `size` bytes in total, or of all records if they have less.
 
-        The dead letters come first, then the other records, both oldest first. Records in `spared` are left out. A
-        record counts as the bytes of its body plus 80 for the other columns.
+        Dead letters come first, each kind oldest first. Records in `spared` are left out. A body counts 80 bytes more.
         """
         found: dict[int, None] = {}
         for clause in ("WHERE parked IS NOT NULL", ""):
@@ -289,8 +288,7 @@ class Store:
         return pragma(self._db, "page_count") + size // PAGE_BYTES + 4 > self._max_pages
 
     def has_room_for_log(self) -> bool:
-        """Whether the disk has room for a checkpoint. After an incomplete checkpoint, the file is unusable without its
-        log."""
+        """Whether the disk has room for a checkpoint. An incomplete checkpoint leaves a file that needs its log."""
         growth = pragma(self._db, "page_count") * PAGE_BYTES - self.files.size()
         return growth <= 0 or growth + _WAL_PAGES * PAGE_BYTES // 8 <= free_space(self._path)
 
