@@ -1,5 +1,8 @@
 """A SolarEdge inverter with batteries. The batteries have registers outside SunSpec (profile `solaredge-storedge`).
 
+Only these registers give the storage. SunSpec models with storage points or DC inputs are not used, because each would
+be a second reading of the same battery.
+
 If a battery does not exist, the inverter refuses the registers of this battery, or reports no power in them.
 
 The power of the inverter includes the power of its batteries. At night it is only battery power. So these rules apply
@@ -14,7 +17,7 @@ after the inverter reported the power of a battery for the first time, even 0 W:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import fsum
 
@@ -25,6 +28,8 @@ from drivers.profile import BUILT_IN, RegisterDriver, load
 from drivers.registers import Recheck
 from drivers.sunspec.driver import SunSpec
 from drivers.sunspec.layout import MIXED
+from drivers.sunspec.mapping import COMMON, INVERTERS, METERS, STATUS
+from drivers.sunspec.models import Model, of
 
 SOLAR, STORAGE = NodeType.SOLAR, NodeType.STORAGE
 POWER = Quantity.ACTIVE_POWER
@@ -32,6 +37,8 @@ POWER = Quantity.ACTIVE_POWER
 
 class SolarEdge(SunSpec):
     """A `drivers.driver.Driver`: grid and solar by SunSpec, storage by SolarEdge's own registers."""
+
+    _wants = "inverter or meter model"
 
     def __init__(self, options: ReadOptions, defaults: LinkDefaults | None = None) -> None:
         super().__init__(options, defaults)
@@ -60,6 +67,9 @@ class SolarEdge(SunSpec):
             errors=(*scan.errors, *(error for answer in answers for error in answer.errors)),
             requests=scan.requests + sum(answer.requests for answer in answers),
         )
+
+    def _used(self, models: Collection[Model]) -> tuple[Model, ...]:
+        return tuple(of(super()._used(models), COMMON, *INVERTERS, *STATUS, *METERS))
 
 
 class _Battery:

@@ -9,10 +9,11 @@ import pytest
 
 from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
-from drivers.errors import exception_reply
+from drivers.errors import UnsupportedError, exception_reply
 from drivers.model import NodeType, Phase, Quality, Quantity, Scan
 from drivers.registers.refusals import RECHECK_FIRST_S
-from tests.faults.sunspec import NO_INT16, FakeReader, common, device, inverter, meter, model, words
+from tests.faults import sunspec
+from tests.faults.sunspec import NO_INT16, FakeReader, common, device, inverter, meter, model, text, words
 
 GRID, SOLAR, STORAGE = NodeType.GRID, NodeType.SOLAR, NodeType.STORAGE
 FIRST, SECOND = 0xE100, 0xE200
@@ -232,3 +233,31 @@ async def test_while_the_inverter_tells_no_power_solar_is_unknown() -> None:
     scan = await poll(site(NO_INT16, NO_INT16, battery(500.0)))
     assert value(scan, SOLAR, Quantity.ACTIVE_POWER) is Quality.MISSING
     assert value(scan, STORAGE, Quantity.ACTIVE_POWER) == 500.0
+
+
+STORAGE_PORT = [1, 1, *text("", 8), 0, 0, -500 & 0xFFFF, *words("QQ", 7, 5), NO_INT16, 1, 0, 0]
+OF_SUNSPEC = {
+    "802": sunspec.battery(W=-500, W_SF=0, SoC=20, SoC_SF=0),
+    "714": model(714, 43, {0: 0, 2: 1, 15: 0, 16: 0, 18: STORAGE_PORT}),
+    "713": model(713, 7, {2: 20, 5: 0, 6: 0}),
+    "124": model(124, 24, {6: 20, 20: 0}),
+}
+
+
+@pytest.mark.parametrize("number", OF_SUNSPEC)
+@pytest.mark.parametrize("own", [True, False], ids=["", "no own registers"])
+async def test_the_storage_is_that_of_solaredge_s_own_registers(number: str, own: bool) -> None:
+    registers = device(common("SolarEdge"), inverter(W=2500, W_SF=0), OF_SUNSPEC[number])
+    driver = Catalogue().create("solaredge-hybrid", ReadOptions())
+    reader = FakeReader(registers | battery(500.0) if own else registers)
+    for at in (0.0, RECHECK_FIRST_S):
+        scan = await driver.poll(reader, lambda: at)  # noqa: B023 - called in this pass of the loop
+        assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == (3000.0 if own else 2500.0)
+        assert value(scan, STORAGE, Quantity.ACTIVE_POWER) == (500.0 if own else Quality.MISSING)
+        assert len({(r.node, r.quantity, r.phase) for r in scan.readings}) == len(scan.readings)
+        assert [r.value for r in scan.readings if r.quantity is Quantity.SOC] == ([50.0] if own else [])
+
+
+async def test_a_battery_of_sunspec_alone_is_no_solaredge() -> None:
+    with pytest.raises(UnsupportedError, match=r"no inverter or meter model \(found: 1, 802\)"):
+        await poll(FakeReader(device(common("SolarEdge"), OF_SUNSPEC["802"])))
