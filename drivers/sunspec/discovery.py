@@ -4,7 +4,7 @@ A chain is a list of models. Each model begins with its id and its length. A cha
 Many devices have wrong chains, so the chain also ends
 
 - after the first model, at an exception other than 5, 6, 10 and 11;
-- after the first model, at an address that got no reply in two attempts;
+- after the first model, at an address that got no reply in two successive attempts to read it;
 - at an unknown model with an impossible length: 0, or beyond the last address.
 
 A known model with an impossible length is an error, because the driver cannot read its points.
@@ -64,13 +64,13 @@ class CommonModel:
 class ModelDiscovery:
     """Reads the chain of one device.
 
-    It remembers where the next attempt looks for the marker first, and the last address in the chain without a reply.
+    It remembers where the next attempt looks for the marker first, and the addresses that got no reply last time.
     """
 
     def __init__(self, known: Collection[int]) -> None:
         self._known = known
         self._bases = deque(BASES)
-        self._silent_at: int | None = None
+        self._silent_at: set[int] = set()
         self.open_end: bool
         """Whether the last chain that was read had no end model, so that it may be incomplete."""
 
@@ -128,10 +128,11 @@ class ModelDiscovery:
         except SilentError:
             # Some devices do not reply for an address that does not exist. But the reply may also be lost. So the chain
             # ends only if this address gets no reply again.
-            if not behind_a_model or self._silent_at != address:
-                self._silent_at = address
+            if not behind_a_model or address not in self._silent_at:
+                self._silent_at.add(address)
                 raise
             return None
+        self._silent_at.discard(address)
         return model_id, length
 
 

@@ -180,6 +180,43 @@ async def test_silence_behind_the_chain_is_an_error_once_and_its_end_the_second_
     assert value(await poll(driver, reader), SOLAR, Quantity.ACTIVE_POWER) == 4321.0
 
 
+async def test_two_lost_replies_that_are_days_apart_do_not_end_the_chain() -> None:
+    """The second reply is lost while a changed device is discovered, so no earlier chain is known."""
+
+    class Losing(FakeReader):
+        lost: tuple[int, int] | None = None
+
+        async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
+            if (address, count) == self.lost:
+                self.lost = None
+                raise SilentError("no answer")
+            return await super().read(table, address, count)
+
+    reader = Losing(device(common(), INVERTER, METER))
+    driver = SunSpec(PLAIN)
+    for changed in (INVERTER, inverter(101, W=4321, W_SF=0)):
+        reader.registers |= device(common(), changed, METER)
+        reader.lost = (40070 + 2 + 50, 2)
+        with pytest.raises(SilentError):
+            await poll(driver, reader)
+        assert reader.lost is None
+        assert {reading.node for reading in (await poll(driver, reader)).readings} == {SOLAR, GRID}
+
+
+async def test_a_lost_reply_is_not_confused_with_the_silence_behind_the_chain() -> None:
+    reader = FakeReader(device(common(), INVERTER, METER, end=False))
+    of_meter, behind = 40070 + 2 + 50, max(reader.registers) + 1
+    reader.failures[behind] = SilentError("no answer")
+    driver = SunSpec(PLAIN)
+    with pytest.raises(SilentError):
+        await poll(driver, reader)
+    reader.failures[of_meter] = SilentError("no answer")
+    with pytest.raises(SilentError):
+        await poll(driver, reader)
+    del reader.failures[of_meter]
+    assert {reading.node for reading in (await poll(driver, reader)).readings} == {SOLAR, GRID}
+
+
 @pytest.mark.parametrize("error", [SilentError("no answer"), exception_reply(2, "refused")])
 async def test_a_device_without_a_reply_behind_the_marker_is_never_an_empty_chain(error: Exception) -> None:
     reader = FakeReader(device(common(), INVERTER))
