@@ -57,6 +57,8 @@ _SLOW_UNITS = (1, 0)
 _SLOW_DELAY_S = 3.0
 _SLOW_TIMEOUT_S = 5.0
 
+_RTU_OVER_TCP = "the converter does not translate to Modbus TCP: transport is rtu_over_tcp"
+
 
 @dataclass(frozen=True, slots=True)
 class ScanSettings:
@@ -142,12 +144,13 @@ class Scanner:
             place = self._place(link)
             places.append(place)
             try:
-                await self._search_place(place, settings.usual_units(serial=False))
-                silent = place.opened and not (place.units or place.note)
-                if settings.transport == "tcp" and (silent or place.rtu_frames):
+                rtu_frames = await self._search_place(place, settings.usual_units(serial=False))
+                if rtu_frames or (settings.transport == "tcp" and _found_nothing(place)):
                     await self._search_rtu_over_tcp(place)
-                if place.opened and not (place.units or place.note):
-                    await self._search_slow_device(place)
+                if _found_nothing(place):
+                    await self._search_slow_device(place, rtu_frames=rtu_frames)
+                elif rtu_frames and place.link.transport == "tcp":
+                    place.add_note("one of the replies is an RTU frame, so units may be missing")
             except LinkError as error:
                 place.closed = str(error)
         await remove_duplicates(places, self._measured)
@@ -171,8 +174,11 @@ class Scanner:
         self._places.append(place := SearchLocation(replace(link, request_gap_s=self._settings.request_gap_s)))
         return place
 
-    async def _search_place(self, place: SearchLocation, units: Sequence[int]) -> None:
-        """Find and identify the units on one port or serial line. Raises LinkError if the port cannot be opened."""
+    async def _search_place(self, place: SearchLocation, units: Sequence[int]) -> bool:
+        """Find and identify the units on one port or serial line. Raises LinkError if the port cannot be opened.
+
+        Return whether the port answers Modbus TCP with RTU frames.
+        """
         serial = place.link.serial
         settings = self._settings
         timeout_s = settings.serial_timeout_s if serial else settings.timeout_s
@@ -184,6 +190,7 @@ class Scanner:
                 search = Search(place, link, NETWORK_PROBES, timeout_s, settings.gateway_timeout_s)
             await search.run(units, window=settings.units is None)
             await self._identify(place, link, search.reply_timeout_s)
+            return search.rtu_frames
         finally:
             await link.close()
 
@@ -203,22 +210,27 @@ class Scanner:
         if attempt.units:
             place.link, place.units = attempt.link, attempt.units
             place.any_unit, place.further_units = attempt.any_unit, attempt.further_units
-            place.note = "the converter does not translate to Modbus TCP: transport is rtu_over_tcp"
+            place.note = _RTU_OVER_TCP
             if attempt.note:
                 place.add_note(attempt.note)
 
-    async def _search_slow_device(self, place: SearchLocation) -> None:
-        """Search for devices that need a long time after a connect or for a reply."""
-        place.link = replace(place.link, connect_delay_s=_SLOW_DELAY_S)
+    async def _search_slow_device(self, place: SearchLocation, *, rtu_frames: bool) -> None:
+        """Search for devices that need a long time after a connect or for a reply, with `rtu_frames` over RTU."""
+        transport = "rtu_over_tcp" if rtu_frames else place.link.transport
+        probe = (RTU_PROBES if rtu_frames else NETWORK_PROBES)[0]
+        place.link = replace(place.link, transport=transport, connect_delay_s=_SLOW_DELAY_S)
         link = Link(place.link)
         try:
-            search = Search(place, link, NETWORK_PROBES[:1], _SLOW_TIMEOUT_S)
+            search = Search(place, link, (probe,), _SLOW_TIMEOUT_S)
             await search.run((self._settings.units or _SLOW_UNITS)[: len(_SLOW_UNITS)], window=False)
             await self._identify(place, link, _SLOW_TIMEOUT_S)
         finally:
             await link.close()
-        if not place.units:
-            place.note = place.note or "the port is open, but no unit answers"
+        if place.units and rtu_frames:
+            place.add_note(_RTU_OVER_TCP)
+        elif _found_nothing(place):
+            replies = " and replies with RTU frames" if rtu_frames else ""
+            place.note = f"the port is open{replies}, but no unit answers"
 
     async def _identify(self, place: SearchLocation, link: Link, timeout_s: float) -> None:
         for unit in place.units:
@@ -275,6 +287,11 @@ class Scanner:
             return None
         finally:
             await link.close()
+
+
+def _found_nothing(place: SearchLocation) -> bool:
+    """Whether the port is open, but the search found neither a unit nor the reason."""
+    return place.opened and not (place.units or place.note)
 
 
 async def _labels(link: Link, unit_id: int, timeout_s: float) -> tuple[str, ...]:

@@ -98,8 +98,6 @@ class SearchLocation:
     """Whether every unit id gets a reply from the same device. `units` then has one unit."""
     further_units: tuple[int, ...] = ()
     """With `any_unit`: further unit ids that responded. They are other devices if their counters differ."""
-    rtu_frames: bool = False
-    """Whether a request of Modbus TCP was answered with RTU frames."""
     asking: int | None = None
     """The unit id of the last request of the search; None before the first request."""
     closed: str = ""
@@ -128,6 +126,8 @@ class Search:
         self._timeout = LearnedTimeout(timeout_s, first_timeout_s)
         self._gone: set[int] = set()
         """Units that do not exist, according to a reply of the gateway (exception 10 or 11)."""
+        self.rtu_frames = False
+        """Whether a request of Modbus TCP was answered with RTU frames. The search then ends."""
         self._failures = 0
         self._codes: dict[int, int] = {}
         """Unit → exception code of its last reply. A unit whose last reply had data is not in it."""
@@ -154,7 +154,7 @@ class Search:
                     if len(place.units) == _UNITS_TO_DOUBT and window and await self._answers_to_any(probe):
                         first = place.units[0]
                         self._doubt()
-                if place.note or place.any_unit:
+                if place.note or place.any_unit or self.rtu_frames:
                     return
         if self._absent_codes and not place.units:
             # Every unit that responds sends an exception that the unusual ids also send, so all ids are one device.
@@ -271,8 +271,7 @@ class Search:
             # Not a failure: without a unit, some two-wire adapters echo the request, and a wrong baud rate gives noise.
             place.opened = True
         elif isinstance(error, RtuFrameError):
-            place.opened = place.rtu_frames = True
-            place.note = "the port is open, but it does not translate to Modbus TCP; add --transport rtu_over_tcp"
+            place.opened = self.rtu_frames = True
         else:
             self._failed(f"the port is open, but the reply is not valid Modbus: {error}")
 

@@ -23,10 +23,11 @@ from drivers.scan.unit_search import SearchLocation
 from drivers.simulator.modbus_server import ModbusServer
 from drivers.simulator.sunspec_units import battery_model, inverter_model, meter_model, sunspec_unit
 from tests.faults.device import Faults
-from tests.faults.modbus import FaultServer
+from tests.faults.modbus import FaultServer, _Peer
 
 QUICK = ScanSettings(connect_timeout_s=5.0, timeout_s=0.2, gateway_timeout_s=0.2, serial_timeout_s=0.2, request_gap_s=0)
 MARK = 0xFC02
+RTU_REQUEST = bytes.fromhex("01 04 000C 0001 F1C9")
 
 
 def marked(folder: Path, name: str, value: object, type_: str = "uint16", extra: str = "") -> Profile:
@@ -372,7 +373,43 @@ async def test_a_converter_that_does_not_translate_is_read_with_rtu_frames(tmp_p
     assert place.note == "the converter does not translate to Modbus TCP: transport is rtu_over_tcp"
 
 
-async def test_rtu_over_tcp_is_proposed_where_such_frames_are_seen_and_nowhere_else(
+class SharedBus(FaultServer):
+    """A converter without translation. Each request of Modbus TCP is answered with an RTU frame of another device."""
+
+    def _received(self, peer: _Peer, data: bytes) -> None:
+        if len(data) > len(RTU_REQUEST):
+            peer.write(bytes.fromhex("0304 0000 0002 70 29"))
+        else:
+            super()._received(peer, data)
+
+
+@pytest.mark.simulated_time
+async def test_a_slow_device_behind_a_converter_that_does_not_translate_is_found(tmp_path: Path) -> None:
+    async with SharedBus(gateway({1: 7}), transport="rtu_over_tcp") as server:
+        server.faults.slow_after_connect_s = 2.0
+        (place,) = await scan(replace(at(server), units=(1,)), LOCAL, marked(tmp_path, "acme-1", 7))
+    assert [unit.identity.matches[0].driver for unit in place.units if unit.identity] == ["acme-1"]
+    assert (place.link.transport, place.link.connect_delay_s) == ("rtu_over_tcp", 3.0)
+    assert place.note == "the converter does not translate to Modbus TCP: transport is rtu_over_tcp"
+
+
+@pytest.mark.simulated_time
+async def test_a_transport_that_was_tried_is_not_proposed() -> None:
+    async with SharedBus({}, transport="rtu_over_tcp") as server:
+        (place,) = await scan(replace(at(server), units=(1,)), LOCAL)
+    assert (place.units, place.link.transport) == ([], "rtu_over_tcp")
+    assert place.note == "the port is open and replies with RTU frames, but no unit answers"
+
+
+async def test_an_rtu_frame_behind_found_units_ends_the_search_and_is_named() -> None:
+    async with FaultServer(gateway({1: 7, 2: 7, 3: 7})) as server:
+        server.unit_faults[2] = Faults(garbage=bytes.fromhex("0304 0000 0002 70 29"))
+        (place,) = await scan(replace(at(server), units=(1, 2, 3)), LOCAL)
+    assert ([unit.unit_id for unit in place.units], place.link.transport) == ([1], "tcp")
+    assert place.note == "one of the replies is an RTU frame, so units may be missing"
+
+
+async def test_rtu_frames_are_named_where_they_are_seen_and_nowhere_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("drivers.scan.scanner._SLOW_DELAY_S", 0.1)
@@ -382,7 +419,7 @@ async def test_rtu_over_tcp_is_proposed_where_such_frames_are_seen_and_nowhere_e
         silent.faults.silent = True
         settings = replace(at(foreign, silent), units=(1,))
         by_port = {place.link.port: place.note for place in await scan(settings, LOCAL)}
-    assert by_port[foreign.port].endswith("does not translate to Modbus TCP; add --transport rtu_over_tcp")
+    assert by_port[foreign.port] == "the port is open and replies with RTU frames, but no unit answers"
     assert by_port[silent.port] == "the port is open, but no unit answers"
 
 
