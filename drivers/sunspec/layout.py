@@ -5,7 +5,7 @@
   of the chain. The function `meters` returns all meters.
 - The first inverter model of a device is used. A further one (113 besides 103) describes the same inverter.
 - The powers, currents and energies of several inverters behind one unit id are added. So are those of several
-  batteries, and the powers and energies of several DC inputs.
+  batteries, and the powers and energies of several DC inputs, also of several models 160 or 714.
 
 The AC power of a hybrid includes the power of its battery. If a model has the charge power, these rules apply after the
 battery charged or discharged for the first time (`SunSpecLayout.hybrid`):
@@ -44,7 +44,6 @@ from drivers.sunspec.mapping import (
     STATUS,
     STORAGE_DETAILS,
     DcInput,
-    InputRule,
     Quirk,
     Rule,
 )
@@ -57,7 +56,9 @@ Offer = tuple[Formula, int]
 the time of measurement."""
 
 SOLAR, STORAGE = NodeType.SOLAR, NodeType.STORAGE
-_Inputs = dict[Key, Offer]
+_Offers = dict[Key, Offer]
+_Inputs = dict[Model, Sequence[DcInput]]
+"""The models with the DC inputs of one inverter, and the types of their inputs."""
 _AC_POWER: Key = (SOLAR, Quantity.ACTIVE_POWER, None)
 _CHARGE_POWER: Key = (STORAGE, Quantity.ACTIVE_POWER, None)
 MIXED = frozenset({Quantity.ACTIVE_POWER, Quantity.PRODUCED_ENERGY, Quantity.DC_POWER, Quantity.DC_CURRENT})
@@ -65,6 +66,8 @@ MIXED = frozenset({Quantity.ACTIVE_POWER, Quantity.PRODUCED_ENERGY, Quantity.DC_
 
 _ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A})
 """The units of quantities that are added over several inverters or batteries."""
+
+_INPUT_QUANTITIES = tuple(dict.fromkeys((rule.node, rule.quantity) for rules in CHANNELS.values() for rule in rules))
 
 _HAS_STORAGE = (*BATTERIES, 713, 124)
 """The models that only a device with a battery has."""
@@ -228,45 +231,57 @@ class _LayoutBuilder:
                 formula = total(cells) if rule.quantity.unit in _ADDITIVE else cells[0]
             self._offer((STORAGE, rule.quantity, rule.phase), (formula, slots[0]))
 
-    def _offer_dc_inputs(self, channels: Mapping[Model, Sequence[DcInput]]) -> _Inputs:
-        """Use the DC inputs.
+    def _offer_dc_inputs(self, channels: Mapping[Model, Sequence[DcInput]]) -> _Offers:
+        """Use the DC inputs of all inverters.
 
-        If the device names its battery inputs, add the offers of the storage node, and return those of the PV inputs.
-        Otherwise add only the offer of DC power, and return nothing.
+        Add the offers of the storage node, summed over the inverters that name their battery inputs. If all inverters
+        name them, return the offers of the PV inputs. Otherwise add only the offer of DC power, and return nothing.
         """
-        model = next(of(channels, *CHANNELS), None)
-        if model is None or len(self._inverters) > 1:
-            return {}  # no DC inputs, or they belong to only one of several inverters
-        found = channels[model]
-        named = not {DcInput.CHARGE, DcInput.DISCHARGE, DcInput.STORAGE}.isdisjoint(found)
-        if not named and model.id == 160 and self._hybrids:
-            return {}  # one of the inputs may be the battery, but it is not known which
-        pv: _Inputs = {}
-        for rule in CHANNELS[model.id]:
-            offer = self._input(model, rule, [rule.signs.get(channel, 0) for channel in found])
+        devices = self._inverters if len(self._inverters) > 1 else [self._chain]
+        inputs = [_inputs_of(each, channels) for each in devices]
+        batteries = [each for each in inputs if _names_battery(each)]
+        all_named = len(batteries) == len(inputs)
+        pv: _Offers = {}
+        for node, quantity in _INPUT_QUANTITIES:
+            if node is SOLAR and quantity is not Quantity.DC_POWER and not all_named:
+                continue
+            offer = self._input_sum(batteries if node is STORAGE else inputs, node, quantity)
             if offer is None:
                 continue
-            key = (rule.node, rule.quantity, None)
-            if rule.node is STORAGE or (rule.quantity is Quantity.DC_POWER and not named):
-                self._offer(key, offer)
-            elif named:
-                pv[key] = offer
+            if node is SOLAR and all_named:
+                pv[node, quantity, None] = offer
+            else:
+                self._offer((node, quantity, None), offer)
         return pv
 
-    def _input(self, model: Model, rule: InputRule, signs: Sequence[int]) -> Offer | None:
-        """Return the sum of a point over the inputs. `signs` has one sign per input; 0 excludes the input.
+    def _input_sum(self, devices: Sequence[_Inputs], node: NodeType, quantity: Quantity) -> Offer | None:
+        """Return the sum of a quantity over the inputs of all devices.
 
-        Return None if all inputs are excluded, or if the point of one input cannot be read.
+        Return None if there is no device, or if one of them has no such input, or one whose point cannot be read.
         """
-        counted = [(index, sign) for index, sign in enumerate(signs) if sign]
-        slots = self._cells.add_repeated(model, rule.point, counted)
-        known = [slot for slot in slots if slot is not None]
-        if not known or len(known) < len(slots):
+        if not (devices and all(devices)):
             return None
-        cells = [cell(slot) for slot in known]
-        return (total_count(cells) if rule.quantity.nature is Nature.COUNTER else total_of_some(cells)), known[0]
+        counter = quantity.nature is Nature.COUNTER
+        parts: list[Offer] = []
+        for inputs in devices:
+            slots = list(self._input_cells(inputs, node, quantity))
+            known = [slot for slot in slots if slot is not None]
+            if not known or len(known) < len(slots):
+                return None
+            cells = [cell(slot) for slot in known]
+            parts.append((total(cells) if counter else total_of_some(cells), known[0]))
+        formulas = [formula for formula, _ in parts]
+        return total_count(formulas) if counter else total(formulas), parts[0][1]
 
-    def _idle_offers(self, pv: _Inputs) -> dict[Key, list[Offer]]:
+    def _input_cells(self, inputs: _Inputs, node: NodeType, quantity: Quantity) -> Iterator[int | None]:
+        """Yield the index of the cell of each input that counts; None for a point that cannot be read."""
+        for model, types in inputs.items():
+            for rule in CHANNELS[model.id]:
+                if (rule.node, rule.quantity) == (node, quantity):
+                    counted = [(index, rule.signs[each]) for index, each in enumerate(types) if each in rule.signs]
+                    yield from self._cells.add_repeated(model, rule.point, counted)
+
+    def _idle_offers(self, pv: _Offers) -> dict[Key, list[Offer]]:
         """Return the offers for `SunSpecLayout.recipes`. PV inputs come before other offers.
 
         A counter of the PV inputs replaces the other offers.
@@ -277,7 +292,7 @@ class _LayoutBuilder:
             offers[key] = [offer, *others]
         return offers
 
-    def _active_offers(self, charge: Formula, pv: _Inputs) -> dict[Key, list[Offer]]:
+    def _active_offers(self, charge: Formula, pv: _Offers) -> dict[Key, list[Offer]]:
         """Return the offers for `SunSpecLayout.hybrid`, without the quantities that include the battery.
 
         The first offer of solar power is the power of the PV inputs, the next one is AC power plus charge power.
@@ -287,6 +302,27 @@ class _LayoutBuilder:
         for formula, slot in self._offers.get(_AC_POWER, ()):
             offers.setdefault(_AC_POWER, []).append((total((formula, charge)), slot))
         return offers
+
+
+def _inputs_of(device: Collection[Model], channels: Mapping[Model, Sequence[DcInput]]) -> _Inputs:
+    """Return the DC inputs of one inverter. It is empty if their types are not known.
+
+    Models 160 and 714 of one device describe the same inputs, so only one of these ids is used: the first that names
+    the battery inputs, or else the first. All models with this id are used.
+    """
+    found: list[_Inputs] = []
+    for model_id in dict.fromkeys(model.id for model in of(device, *CHANNELS)):
+        inputs = {model: channels[model] for model in of(device, model_id)}
+        # Without names, one of the inputs of a hybrid may be the battery, but it is not known which.
+        unknown = model_id == 160 and not _names_battery(inputs) and any(of(device, *_HAS_STORAGE))
+        if all(inputs.values()) and not unknown:
+            found.append(inputs)
+    return next((inputs for inputs in found if _names_battery(inputs)), found[0] if found else {})
+
+
+def _names_battery(inputs: _Inputs) -> bool:
+    battery = {DcInput.CHARGE, DcInput.DISCHARGE, DcInput.STORAGE}
+    return any(not battery.isdisjoint(types) for types in inputs.values())
 
 
 def _quirk(manufacturer: str) -> Quirk | None:

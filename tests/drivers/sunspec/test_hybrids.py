@@ -248,6 +248,75 @@ async def test_the_inputs_of_one_of_two_inverters_are_not_those_of_both() -> Non
     assert value(scan, SOLAR, Quantity.DC_POWER) is None
 
 
+CHARGING = ports((0, 4000, 700, 0), (1, -900, 300, 400))
+STATES: dict[tuple[NodeType, Quantity], object] = {
+    (STORAGE, Quantity.ACTIVE_POWER): 900.0,
+    (STORAGE, Quantity.CHARGED_ENERGY): 400.0,
+    (STORAGE, Quantity.DISCHARGED_ENERGY): 300.0,
+    (SOLAR, Quantity.ACTIVE_POWER): 4000.0,
+    (SOLAR, Quantity.DC_POWER): 4000.0,
+    (SOLAR, Quantity.PRODUCED_ENERGY): 700.0,
+}
+
+
+def states(scan: Scan) -> dict[tuple[NodeType, Quantity], object]:
+    """Return the values of `STATES`, without those that are omitted or missing."""
+    found = {key: find(scan, *key) for key in STATES}
+    return {key: reading.value for key, reading in found.items() if reading and reading.value is not None}
+
+
+async def test_the_inputs_of_two_hybrids_in_one_chain_are_added() -> None:
+    one = await read(common(serial="1"), INVERTER, CHARGING)
+    two = await read(common(serial="1"), INVERTER, CHARGING, common(serial="2"), INVERTER, CHARGING)
+    assert states(one) == STATES
+    assert states(two) == {key: 2 * number for key, number in STATES.items() if isinstance(number, float)}
+
+
+@pytest.mark.parametrize("hybrid_first", [True, False])
+async def test_a_hybrid_beside_an_inverter_without_battery_inputs(hybrid_first: bool) -> None:
+    """The inputs of one inverter are not the panels of both, so solar power is AC power plus charge power."""
+    hybrid, plain = [common(serial="1"), INVERTER, CHARGING], [common(serial="2"), INVERTER]
+    for other in (plain, [*plain, ports((0, 3100, 700, 0))], [*plain, mppt(dc_input("", 3100, 5))]):
+        scan = await read(*(hybrid + other if hybrid_first else other + hybrid))
+        storage = {key: number for key, number in STATES.items() if key[0] is STORAGE}
+        assert states(scan) == storage | {(SOLAR, Quantity.ACTIVE_POWER): 6900.0}
+
+
+async def test_a_battery_inverter_beside_a_hybrid_has_no_panels() -> None:
+    alone = [common(serial="2"), inverter(W=-200, W_SF=0), ports((1, -210, 30, 40))]
+    scan = await read(common(serial="1"), INVERTER, CHARGING, *alone)
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) == 1110.0
+    assert value(scan, STORAGE, Quantity.CHARGED_ENERGY) == 440.0
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 3000.0 - 200.0 + 1110.0
+    assert find(scan, SOLAR, Quantity.PRODUCED_ENERGY) is None
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        [ports((0, 4000, 700, 0)), ports((1, -900, 300, 400))],
+        [ports((1, -900, 300, 400)), ports((0, 4000, 700, 0))],
+        [ports((0, 1000, 300, 0), (1, -1000, 200, 100)), ports((1, 100, 100, 300), (0, 3000, 400, 0))],
+        [mppt(dc_input("MPPT 1", 4000, 700)), mppt(dc_input("StCha 2", 900, 400), dc_input("StDisCha 3", 0, 300))],
+        [mppt(dc_input("", 4000, 700), dc_input("", 900, 400)), CHARGING],
+    ],
+    ids=["714, 714 of the battery", "714 of the battery, 714", "two of both", "160, 160 of the battery", "160, 714"],
+)
+async def test_all_models_with_dc_inputs_of_an_inverter_are_used(models: list[list[int]]) -> None:
+    assert states(await read(common(), INVERTER, *models)) == STATES
+
+
+async def test_the_dc_power_is_that_of_all_models_with_dc_inputs() -> None:
+    plain, first, second = inverter(W=3000, W_SF=0), mppt(dc_input("", 2000, 5)), mppt(dc_input("", 1100, 5))
+    assert value(await read(common(), plain, first, second), SOLAR, Quantity.DC_POWER) == 3100.0
+    both = [common(serial="1"), plain, first, common(serial="2"), plain, second]
+    assert value(await read(*both), SOLAR, Quantity.DC_POWER) == 3100.0
+    reader = FakeReader(device(common(), plain, first, second))
+    reader.failures[40002 + 68 + 52 + 30 + 2 + 8 + 1] = exception_reply(2, "name")
+    scan = await SunSpec(ReadOptions()).poll(reader, lambda: 0.0)
+    assert value(scan, SOLAR, Quantity.DC_POWER) is None, "the second model may be the battery"
+
+
 async def test_model_714_tells_the_inputs_from_the_battery() -> None:
     capacity = model(713, 7, {0: 100, 1: 60, 2: 625, 3: 960, 4: 0, 5: 2, 6: -1})
     scan = await read(common(), inverter(W=3900, W_SF=0), capacity, ports((0, 4100, 700, 0)))
