@@ -267,7 +267,9 @@ class _Known:
     def _readings(self, cells: Sequence[Cell], times: Sequence[float]) -> Iterator[Reading]:
         charge = self.layout.battery(cells) if self.layout.battery else Quality.MISSING
         idle = charge == 0 or charge is Quality.MISSING
-        self.battery_seen = self.battery_seen or (isinstance(charge, float) and not idle)
+        # If the charge power of one of several batteries is missing, so is their sum. The others count all the same.
+        powers = [charge] if isinstance(charge, float) else [cells[slot] for slot in self.layout.charges]
+        self.battery_seen = self.battery_seen or any(isinstance(each, float) and each != 0 for each in powers)
         # If the battery was idle at every poll so far, the power of the inverter includes no battery power.
         for recipe in self.layout.recipes if idle and not self.battery_seen else self.layout.hybrid:
             number = recipe.formula(cells)

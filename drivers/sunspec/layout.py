@@ -99,6 +99,8 @@ class SunSpecLayout:
     poll that cannot read the charge power, or reads an invalid one."""
     battery: Formula | None
     """The charge power, or None if no model has it."""
+    charges: tuple[int, ...]
+    """The indices of the cells with a charge power: one for each battery, and one for each battery input."""
 
     @property
     def nodes(self) -> frozenset[NodeType]:
@@ -150,6 +152,7 @@ class _LayoutBuilder:
         self._hybrids = [model for each in sections(chain) if any(of(each, *_HAS_STORAGE)) for model in each]
         """The models of the devices with a battery."""
         self._offers: dict[Key, list[Offer]] = {}
+        self._charges: list[int] = []
 
     def build(self, channels: Mapping[Model, Sequence[DcInput]], manufacturer: str) -> SunSpecLayout:
         self._offer_first(NodeType.GRID, METERS, _quirk(manufacturer))
@@ -163,7 +166,8 @@ class _LayoutBuilder:
         charge = first([formula for formula, _ in battery]) if battery else None
         plain = tuple(_recipes(self._idle_offers(pv)))
         hybrid = tuple(_recipes(self._active_offers(charge, pv))) if charge else plain
-        return SunSpecLayout(tuple(self._cells.points), tuple(self._cells.models), plain, hybrid, charge)
+        points, models = tuple(self._cells.points), tuple(self._cells.models)
+        return SunSpecLayout(points, models, plain, hybrid, charge, tuple(self._charges))
 
     def _offer_first(self, node: NodeType, table: Mapping[int, Sequence[Rule]], quirk: Quirk | None = None) -> None:
         """Add the offers of the first model in the chain for which `table` has rules."""
@@ -221,6 +225,8 @@ class _LayoutBuilder:
         for rule in dict.fromkeys(rule for slots in batteries for rule in slots):
             slots = [found[rule] for found in batteries if rule in found]
             cells = [cell(slot) for slot in slots]
+            if rule.quantity is Quantity.ACTIVE_POWER:
+                self._charges += slots
             if len(slots) < len(batteries):
                 continue
             if len(cells) == 1:
@@ -266,6 +272,8 @@ class _LayoutBuilder:
         for inputs in devices:
             slots = list(self._input_cells(inputs, node, quantity))
             known = [slot for slot in slots if slot is not None]
+            if (node, quantity, None) == _CHARGE_POWER:
+                self._charges += known
             if not known or len(known) < len(slots):
                 return None
             cells = [cell(slot) for slot in known]

@@ -159,6 +159,16 @@ async def test_once_seen_a_silent_battery_leaves_solar_unknown() -> None:
     assert find(scan, SOLAR, Quantity.PRODUCED_ENERGY) is None
 
 
+@pytest.mark.parametrize("silent", [battery(), battery(SoC=50, SoC_SF=0)], ids=["nothing", "no power"])
+async def test_while_one_of_two_batteries_says_no_power_solar_is_unknown(silent: list[int]) -> None:
+    scan = await read(common(), INVERTER, battery(W=1000, W_SF=0), silent)
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) is None
+    assert find(scan, SOLAR, Quantity.PRODUCED_ENERGY) is None
+    scan = await read(common(), INVERTER, battery(W=0, W_SF=0), silent)
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 3000.0
+    assert value(scan, SOLAR, Quantity.PRODUCED_ENERGY) == 900_000.0
+
+
 async def test_a_battery_that_was_seen_is_remembered_when_the_chain_is_walked_again() -> None:
     reader = FakeReader(device(common(), INVERTER, battery(W=1000, W_SF=0), end=False))
     driver = SunSpec(ReadOptions())
@@ -289,6 +299,14 @@ async def test_a_battery_inverter_beside_a_hybrid_has_no_panels() -> None:
     assert value(scan, STORAGE, Quantity.CHARGED_ENERGY) == 440.0
     assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 3000.0 - 200.0 + 1110.0
     assert find(scan, SOLAR, Quantity.PRODUCED_ENERGY) is None
+
+
+async def test_half_of_the_inputs_of_two_hybrids_is_no_sum() -> None:
+    silent = ports((0, 0x8000, 700, 0), (1, 0x8000, 300, 400))
+    scan = await read(common(serial="1"), INVERTER, CHARGING, common(serial="2"), INVERTER, silent)
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) is None
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) is None
+    assert value(scan, STORAGE, Quantity.CHARGED_ENERGY) == 800.0
 
 
 @pytest.mark.parametrize(
