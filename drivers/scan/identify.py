@@ -238,8 +238,19 @@ class Identifier:
         identity.tables |= {Table.HOLDING}
         if not identity.matches:
             identity.values = Values.of(scan, 1.0)
+        identity.matches = [await self._completed(each, best, reader) for each in identity.matches]
         identity.matches += [replace(best, driver=name) for name in self._family_names(made.manufacturer, general)]
         identity.matches.append(best)
+
+    async def _completed(self, match: Match, by_sunspec: Match, reader: Reader) -> Match:
+        """Return the `match` of a mark, with what a Python driver finds out by a poll: the nodes and further meters."""
+        profile = self._profiles[match.driver]
+        if profile.driver is None:
+            return match
+        driver = driver_of(profile, ReadOptions())
+        with suppress(NoReplyError, RefusedError, UnsupportedError):
+            await driver.poll(reader, self._now)
+        return replace(match, nodes=driver.nodes, further=by_sunspec.further)
 
     def _match(self, profile: Profile, marks: Sequence[Mark]) -> Match:
         return _match(profile, marks, tuple(_match(other, marks) for other in self._alternatives[profile.name]))

@@ -26,6 +26,7 @@ from drivers.simulator.register_image import profile_unit
 from tests.drivers.scan.test_scanner import LOCAL, QUICK, at, gateway, marked
 from tests.faults.device import Faults
 from tests.faults.modbus import FaultServer
+from tests.faults.sunspec import common, device, inverter, meter, text
 from tests.support.profiles import PROFILES
 
 # Every unit replies, so no time-out passes. A slow machine changes nothing.
@@ -86,6 +87,17 @@ async def test_new_twins_that_have_counted_nothing_are_two() -> None:
     new = sma(serial=0, energy=0, power=0)
     place = await scanned({(3, Table.HOLDING): new, (4, Table.HOLDING): new}, (3, 4))
     assert [unit.unit_id for unit in place.units] == [3, 4]
+
+
+@pytest.mark.parametrize("meters", [0, 1, 2])
+async def test_a_solaredge_with_batteries_is_proposed_with_its_nodes_and_all_its_meters(meters: int) -> None:
+    first, second = [common("WattNode", serial="1"), meter(W=300, W_SF=0)], [common(serial="2"), meter(W=5, W_SF=0)]
+    chain = device(common("SolarEdge"), inverter(W=3000, W_SF=0), *[*first, *second][: 2 * meters])
+    place = await scanned({(1, Table.HOLDING): chain | dict(enumerate(text("LG", 16), 0xE100))}, (1,))
+    proposed = tomllib.loads(device_tables([place]))["device"]
+    nodes = {"grid": "meter-1", "solar": "pv-1", "storage": "battery-1"}
+    assert proposed[0]["nodes"] == {node: name for node, name in nodes.items() if meters or node != "grid"}
+    assert [each["driver"] for each in proposed] == ["solaredge-hybrid", "sunspec-meter:2"][: max(1, meters)]
 
 
 async def test_an_adapter_that_echoes_hides_no_device(tmp_path: Path) -> None:
