@@ -63,6 +63,8 @@ class Identity:
     """Best match first; empty if the device is unknown."""
     serial: str = ""
     """The serial number. It is used to compare devices and is never printed."""
+    inverters: frozenset[str] = frozenset()
+    """The serial numbers of the inverters that the values include, if a SunSpec chain has several. Otherwise empty."""
     labels: tuple[str, ...] = ()
     """The texts of the device identification (Modbus function 43/14): vendor, product, revision. Read only if the
     device has no match."""
@@ -77,6 +79,11 @@ class Identity:
     unanswered: tuple[str, ...] = ()
     """Drivers whose marks have a higher rank than the mark of the best match, but got no reply or were skipped. One of
     these drivers may be the right one."""
+
+    @property
+    def serials(self) -> frozenset[str]:
+        """The known serial numbers of everything that is read at this unit id."""
+        return self.inverters | frozenset(filter(None, [self.serial]))
 
     @property
     def is_sunspec(self) -> bool:
@@ -238,6 +245,7 @@ class Identifier:
         identity.tables |= {Table.HOLDING}
         if not identity.matches:
             identity.values = Values.of(scan, 1.0)
+            identity.inverters = driver.inverters
         identity.matches = [await self._completed(each, best, reader) for each in identity.matches]
         identity.matches += [replace(best, driver=name) for name in self._family_names(made.manufacturer, general)]
         identity.matches.append(best)

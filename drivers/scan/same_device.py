@@ -2,13 +2,16 @@
 
 A serial port counts as a host. Two units are
 
-- certainly one device, if they are on one host and have the same serial number;
+- certainly one device, if they are on one host and have the same serial number, or if one is in the chain of the other;
 - certainly one device, if they are on one link and have the same power and counter, and at least one serial number is
   unknown;
 - perhaps one device, if they are on two hosts and have the same serial number;
 - perhaps one device, if they are on two ports of one host and have the same driver and unit id, and at least one serial
   number is unknown;
 - otherwise two devices.
+
+A SunSpec chain of several inverters has several serial numbers. If only some of them are the same, one of the units is
+disabled, because both count the same inverter.
 
 If they are perhaps one device, their values are compared: one unit is read between two reads of the other unit. If the
 result is not certain, both units are proposed, and one of them is disabled.
@@ -49,7 +52,8 @@ Measure = Callable[[Located], Awaitable[Values | None]]
 async def remove_duplicates(places: Sequence[SearchLocation], measure: Measure, *, of_hosts: bool = False) -> None:
     """Keep one unit of each device. Remove the others, and add a note to their place.
 
-    A unit that a profile recognises is preferred to a unit that only SunSpec recognises. With `of_hosts`, only units of
+    A unit that a profile recognises is preferred to a unit that only SunSpec recognises, and a SunSpec chain of several
+    inverters to one of these inverters. With `of_hosts`, only units of
     two different hosts or serial ports are compared; without it, only units of one host or serial port.
     """
     found = [
@@ -59,7 +63,7 @@ async def remove_duplicates(places: Sequence[SearchLocation], measure: Measure, 
         if unit.identity and unit.identity.matches
     ]
     kept: list[Located] = []
-    for each in sorted(found, key=lambda located: located.identity.is_sunspec):
+    for each in sorted(found, key=lambda each: (each.identity.is_sunspec, -len(each.identity.inverters))):
         for other in kept:
             if _on_two_hosts(each, other) is of_hosts and await _same(each, other, measure):
                 break
@@ -76,6 +80,8 @@ async def _same(each: Located, other: Located, measure: Measure) -> bool:
             why = f"{perhaps}, the same power and counter"
         elif same is None and not each.unit.doubt:
             each.unit.doubt = f"perhaps the same device as {other.where} ({perhaps})"
+    elif not (why or each.unit.doubt) and each.identity.serials & other.identity.serials:
+        each.unit.doubt = f"perhaps the same device as {other.where} (one inverter has the same serial number)"
     if why:
         each.place.units.remove(each.unit)
         other.unit.elsewhere += [each.where, *each.unit.elsewhere]
@@ -94,17 +100,18 @@ def _certain(one: Located, two: Located) -> str:
     """Return why both are certainly one device, or an empty text."""
     if _on_two_hosts(one, two):
         return ""
-    if one.identity.serial and two.identity.serial:
-        return "the same serial number" if one.identity.serial == two.identity.serial else ""
-    values, others = one.identity.values, two.identity.values
-    if one.place is two.place and values is not None and others is not None and values.same(others):
+    serials, others = one.identity.serials, two.identity.serials
+    if serials and others:
+        return "the same serial number" if serials <= others else ""
+    now, then = one.identity.values, two.identity.values
+    if one.place is two.place and now is not None and then is not None and now.same(then):
         return "the same power and counter"
     return ""
 
 
 def _perhaps(one: Located, two: Located) -> str:
     """Return why both may be one device, or an empty text."""
-    serials = one.identity.serial, two.identity.serial
+    serials = one.identity.serials, two.identity.serials
     if _on_two_hosts(one, two):
         return "the same serial number" if serials[0] and serials[0] == serials[1] else ""
     if one.place is two.place or all(serials):

@@ -267,7 +267,8 @@ class Scanner:
                 units = [link.unit(each, timeout_s=timeout_s) for each in (place.units[0].unit_id, unit_id)]
                 values = [await self._identifier.values(each, first) for each in (*units, units[0])]
                 if values[0] and values[1] and values[2] and values[1].counted_apart(values[0], values[2]):
-                    place.units.append(FoundUnit(unit_id, replace(first, serial="", values=values[1])))
+                    identity = replace(first, serial="", inverters=frozenset(), values=values[1])
+                    place.units.append(FoundUnit(unit_id, identity))
         except LinkError:
             return
         if len(place.units) > 1:

@@ -145,12 +145,16 @@ async def identify(reader: Reader, models: Collection[Model]) -> CommonModel:
     return CommonModel(*[await _string(reader, common, points[name]) for name in _STRINGS])
 
 
-async def duplicates(reader: Reader, devices: Collection[Collection[Model]]) -> set[Model]:
+async def serial_numbers(reader: Reader, devices: Collection[Collection[Model]]) -> list[str]:
+    """Return the serial number of each device in the chain; empty for a device without one."""
+    return [(await identify(reader, models)).serial for models in devices]
+
+
+def duplicates(devices: Collection[Collection[Model]], serials: Collection[str]) -> set[Model]:
     """Return the models of each device that has the serial number of an earlier device in the chain."""
     seen: set[str] = set()
     found: set[Model] = set()
-    for models in devices:
-        serial = (await identify(reader, models)).serial
+    for models, serial in zip(devices, serials, strict=True):
         if serial and serial in seen:
             found.update(models)
         seen.add(serial)

@@ -28,7 +28,15 @@ from drivers.model import Kind, NodeType, Quality, Quantity, Reading, Resolution
 from drivers.profile import RATED_TIMES, bounded
 from drivers.protocol import MAX_REGISTERS
 from drivers.registers import Block, Limits, OnReply, PollSession, Recheck, RefusalMemory, SplitReader
-from drivers.sunspec.discovery import CommonModel, ModelDiscovery, channels, duplicates, identify, rated_power
+from drivers.sunspec.discovery import (
+    CommonModel,
+    ModelDiscovery,
+    channels,
+    duplicates,
+    identify,
+    rated_power,
+    serial_numbers,
+)
 from drivers.sunspec.formulas import Cell
 from drivers.sunspec.layout import SunSpecLayout, build, meters, sections
 from drivers.sunspec.mapping import CHANNELS, INVERTERS, KNOWN, METERS
@@ -56,6 +64,8 @@ class SunSpec:
         """Manufacturer and model of the device; empty before the first poll."""
         self.models: tuple[Model, ...] = ()
         """Every model of the device; empty before the first poll."""
+        self.inverters: frozenset[str] = frozenset()
+        """The known serial numbers of the inverters, if the chain has several; empty before the first poll."""
         gap = options.max_gap if options.max_gap is not None else options.default_max_gap
         self._options = options
         self._limits = Limits(min(options.max_registers or MAX_REGISTERS, MAX_REGISTERS), gap)
@@ -138,7 +148,10 @@ class SunSpec:
             return before
         identity = await identify(reader, models)
         inverters = [each for each in sections(models) if any(of(each, *INVERTERS))]
-        duplicated = await duplicates(reader, inverters) if len(inverters) > 1 else set()
+        several = inverters if len(inverters) > 1 else []
+        serials = await serial_numbers(reader, several)
+        duplicated = duplicates(several, serials)
+        self.inverters = frozenset(filter(None, serials))
         used = self._used([model for model in models if model not in duplicated])
         inputs = {model: await channels(reader, model) for model in of(used, *CHANNELS)}
         layout = build(used, inputs, identity.manufacturer, self._limits.max_registers)

@@ -83,6 +83,36 @@ async def test_two_units_of_one_family(second: dict[int, int], units: list[int])
     assert [unit.unit_id for unit in place.units] == units
 
 
+def chain_of(*serials: str) -> dict[int, int]:
+    """A SunSpec chain of inverters with these serial numbers, each with another power and counter."""
+    made = [
+        each
+        for serial in serials
+        for each in (common(serial=serial), inverter(W=ord(serial), W_SF=1, WH=[ord(serial), 0], WH_SF=0))
+    ]
+    return device(*made)
+
+
+@pytest.mark.parametrize(
+    ("chains", "kept", "doubted"),
+    [
+        (["AB", "B"], [1], []),
+        (["B", "AB"], [2], []),
+        (["A", "B", "AB"], [3], []),
+        (["AB", "BA"], [1], []),
+        (["AB", "C"], [1, 2], []),
+        (["AB", "BC"], [1, 2], [2]),
+    ],
+)
+async def test_an_inverter_in_the_chain_of_another_unit_counts_once(
+    chains: list[str], kept: list[int], doubted: list[int]
+) -> None:
+    registers = {(unit, Table.HOLDING): chain_of(*serials) for unit, serials in enumerate(chains, 1)}
+    place = await scanned(registers, tuple(range(1, len(chains) + 1)))
+    assert [unit.unit_id for unit in place.units] == kept
+    assert [unit.unit_id for unit in place.units if unit.doubt] == doubted
+
+
 async def test_new_twins_that_have_counted_nothing_are_two() -> None:
     new = sma(serial=0, energy=0, power=0)
     place = await scanned({(3, Table.HOLDING): new, (4, Table.HOLDING): new}, (3, 4))
@@ -324,6 +354,14 @@ async def test_a_gateway_that_replies_for_dead_units_as_the_first_one_hides_no_d
     text = device_tables([place])
     assert text.count('driver = "eastron-sdm630"') == 2
     assert "replies for units that do not exist" in text
+
+
+async def test_such_a_gateway_hides_no_second_chain_of_inverters() -> None:
+    registers = {(unit, Table.HOLDING): chain_of(*("CD" if unit == 2 else "AB")) for unit in range(256)}
+    async with FaultServer(registers) as server:
+        scanner = Scanner(at(server, settings=PATIENT), Identifier(FAMILIES, time.monotonic))
+        await scanner.run(LOCAL)
+    assert [unit.unit_id for place in scanner.places for unit in place.units] == [1, 2]
 
 
 async def test_a_device_that_does_not_look_at_the_unit_id_and_refuses_what_is_asked_is_found_once() -> None:
