@@ -159,6 +159,20 @@ async def test_once_seen_a_silent_battery_leaves_solar_unknown() -> None:
     assert find(scan, SOLAR, Quantity.PRODUCED_ENERGY) is None
 
 
+async def test_two_storage_ports_and_two_capacity_models_are_added() -> None:
+    small = model(713, 7, {0: 1000, 1: 500, 2: 20, 3: 90, 5: 0, 6: 0})
+    large = model(713, 7, {0: 3000, 1: 2500, 2: 60, 3: 98, 5: 0, 6: 0})
+    scan = await read(common(), INVERTER, small, large, ports((0, 4000, 700, 0), (1, -900, 300, 400), (1, 200, 30, 40)))
+    assert value(scan, STORAGE, Quantity.ACTIVE_POWER) == 700.0
+    assert value(scan, STORAGE, Quantity.CHARGED_ENERGY) == 440.0
+    assert value(scan, STORAGE, Quantity.DISCHARGED_ENERGY) == 330.0
+    assert value(scan, STORAGE, Quantity.ENERGY_CAPACITY) == 4000.0
+    assert value(scan, STORAGE, Quantity.ENERGY_STORED) == 3000.0
+    assert value(scan, STORAGE, Quantity.SOC) == 50.0
+    assert value(scan, STORAGE, Quantity.SOH) == 96.0
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 4000.0
+
+
 @pytest.mark.parametrize("silent", [battery(), battery(SoC=50, SoC_SF=0)], ids=["nothing", "no power"])
 async def test_while_one_of_two_batteries_says_no_power_solar_is_unknown(silent: list[int]) -> None:
     scan = await read(common(), INVERTER, battery(W=1000, W_SF=0), silent)
