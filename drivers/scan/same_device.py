@@ -53,8 +53,8 @@ async def remove_duplicates(places: Sequence[SearchLocation], measure: Measure, 
     """Keep one unit of each device. Remove the others, and add a note to their place.
 
     A unit that a profile recognises is preferred to a unit that only SunSpec recognises, and a SunSpec chain of several
-    inverters to one of these inverters. With `of_hosts`, only units of
-    two different hosts or serial ports are compared; without it, only units of one host or serial port.
+    inverters to one of these inverters. With `of_hosts`, only units of two different hosts or serial ports are
+    compared; without it, only units of one host or serial port.
     """
     found = [
         Located(place, unit, unit.identity)

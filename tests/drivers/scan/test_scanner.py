@@ -403,8 +403,9 @@ async def test_a_transport_that_was_tried_is_not_proposed() -> None:
 
 async def test_an_rtu_frame_behind_found_units_ends_the_search_and_is_named() -> None:
     async with FaultServer(gateway({1: 7, 2: 7, 3: 7})) as server:
-        server.unit_faults[2] = Faults(garbage=bytes.fromhex("0304 0000 0002 70 29"))
-        (place,) = await scan(replace(at(server), units=(1, 2, 3)), LOCAL)
+        server.unit_faults[2] = Faults(garbage=bytes.fromhex("020404 0000 0007 8946"))
+        settings = replace(at(server), units=(1, 2, 3), timeout_s=60.0, gateway_timeout_s=60.0)
+        (place,) = await scan(settings, LOCAL)
     assert ([unit.unit_id for unit in place.units], place.link.transport) == ([1], "tcp")
     assert place.note == "one of the replies is an RTU frame, so units may be missing"
 
