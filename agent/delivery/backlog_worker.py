@@ -34,23 +34,23 @@ class BacklogWorker:
         stats: DeliveryStats,
         *,
         clock: Clock,
-        due_time: Callable[[], float],
+        steady_time: Callable[[], float],
         slot: SendSlot,
         live_open: Callable[[], int],
         live_within_s: float,
     ) -> None:
         """`live_open` returns the number of live messages whose retries have not ended.
 
-        `due_time` returns the present Unix second, for the comparison with `Record.next_try`. Steps of the wall clock
-        after the start do not change it. After the start, the backlog waits for the first attempt of a live message,
-        but at most `live_within_s` seconds.
+        `steady_time` returns the present Unix second, for the comparison with `Record.next_try`. Steps of the wall
+        clock after the start do not change it. After the start, the backlog waits for the first attempt of a live
+        message, but at most `live_within_s` seconds.
         """
         self._queue = queue
         self._attempts = attempts
         self._breaker = breaker
         self._stats = stats
         self._clock = clock
-        self._due_time = due_time
+        self._steady_time = steady_time
         self._slot = slot
         self._live_open = live_open
         self._read: deque[Record] = deque()
@@ -98,7 +98,7 @@ class BacklogWorker:
             return self._next_read_at - now
         self._attempts.settled.clear()
         in_flight = frozenset(self._attempts.in_flight)
-        self._read.extend(await self._queue.backlog(self._due_time(), in_flight, _READ_AT_ONCE))
+        self._read.extend(await self._queue.backlog(self._steady_time(), in_flight, _READ_AT_ONCE))
         idle_s = 0.0 if self._read else _IDLE_S if self._queue.waiting > self._live_open() else _ASLEEP_S
         self._next_read_at = now + idle_s
         return idle_s

@@ -28,17 +28,17 @@ class EndpointMemory:
         breaker: CircuitBreaker,
         *,
         clock: Clock,
-        due_time: Callable[[], float],
+        steady_time: Callable[[], float],
     ) -> None:
         """`agent` is the name and version of the agent.
 
-        `due_time` returns the present Unix second. It ignores later steps of the wall clock.
+        `steady_time` returns the present Unix second. It ignores later steps of the wall clock.
         """
         self._key = fingerprint(config, agent)
         self._queue = queue
         self._breaker = breaker
         self._clock = clock
-        self._due_time = due_time
+        self._steady_time = steady_time
         self._live_pause: AskedPause | None = None
         self._backlog_pause: AskedPause | None = None
         self._saved = Learned()
@@ -53,7 +53,7 @@ class EndpointMemory:
         self._breaker.parked = list(learned.parked)
         self._live_pause, self._backlog_pause = learned.live_pause, learned.backlog_pause
         live_s, backlog_s = (
-            pause.left_s(self._due_time()) if pause else 0.0 for pause in (self._live_pause, self._backlog_pause)
+            pause.left_s(self._steady_time()) if pause else 0.0 for pause in (self._live_pause, self._backlog_pause)
         )
         self._breaker.resume(self._clock.monotonic(), live_s, backlog_s)
         return live_s
@@ -63,7 +63,7 @@ class EndpointMemory:
 
         `live`: whether the answer to a live message asked for it.
         """
-        now, until = self._due_time(), self._breaker.asked_until if live else self._breaker.backlog_held_until
+        now, until = self._steady_time(), self._breaker.asked_until if live else self._breaker.backlog_held_until
         pause = AskedPause(now, now + until - self._clock.monotonic())
         if live:
             self._live_pause = pause
@@ -76,7 +76,7 @@ class EndpointMemory:
 
     async def save(self) -> None:
         """Write what was learned to the disk, if it changed since the last `save` or `recall`."""
-        now = self._due_time()
+        now = self._steady_time()
         self._live_pause, self._backlog_pause = (
             pause if pause and pause.left_s(now) else None for pause in (self._live_pause, self._backlog_pause)
         )

@@ -42,7 +42,7 @@ class OutcomeHandler:
         stats: DeliveryStats,
         *,
         clock: Clock,
-        due_time: Callable[[], float],
+        steady_time: Callable[[], float],
         slot: SendSlot,
         memory: EndpointMemory,
     ) -> None:
@@ -51,7 +51,7 @@ class OutcomeHandler:
         self._queue = queue
         self._breaker = breaker
         self._clock = clock
-        self._due_time = due_time
+        self._steady_time = steady_time
         self._slot = slot
         self._memory = memory
         self._rate = LiveRate(config.interval_s)
@@ -216,7 +216,7 @@ class OutcomeHandler:
 
         The message is due again in `again_s` seconds, at the latest in `_MOST_AGAIN_S`.
         """
-        next_try = self._due_time() + min(again_s, _MOST_AGAIN_S)
+        next_try = self._steady_time() + min(again_s, _MOST_AGAIN_S)
         tried = replace(record, attempts=record.attempts + 1, next_try=next_try, **changes)
         await self._queue.update(tried)
 

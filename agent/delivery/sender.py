@@ -79,7 +79,7 @@ class Sender:
         self._endpoint = Endpoint(config, token_of(config, environ), clock, user_agent)
         self._breaker = CircuitBreaker(Backoff(config.retry.initial_s, config.retry.max_s))
         self._breaker.commission(clock.monotonic())
-        self._due_time = steady(clock)  # a step of the wall clock does not change it
+        self._steady_time = steady(clock)  # a step of the wall clock does not change it
         self._handler = self._new_handler(config, user_agent)
         self._attempts = Attempts(
             self._endpoint,
@@ -97,7 +97,7 @@ class Sender:
 
     def _new_handler(self, config: PushConfig, user_agent: str) -> OutcomeHandler:
         memory = EndpointMemory(
-            config, user_agent, self._queue, self._breaker, clock=self._clock, due_time=self._due_time
+            config, user_agent, self._queue, self._breaker, clock=self._clock, steady_time=self._steady_time
         )
         return OutcomeHandler(
             config,
@@ -105,7 +105,7 @@ class Sender:
             self._breaker,
             self.stats,
             clock=self._clock,
-            due_time=self._due_time,
+            steady_time=self._steady_time,
             slot=self._slot,
             memory=memory,
         )
@@ -129,7 +129,7 @@ class Sender:
             self._breaker,
             self.stats,
             clock=self._clock,
-            due_time=self._due_time,
+            steady_time=self._steady_time,
             slot=self._slot,
             live_open=lambda: self._live.open,
             live_within_s=min(2.0 * self._interval_s, _LIVE_WITHIN_S),
