@@ -67,8 +67,8 @@ def _run_daemon(config: Path, log_format: str) -> int:
 def _options_of_run(arguments: Sequence[str]) -> tuple[Path, str] | None:
     """Return the values of `--config` and `--log-format` of `run`. The second is empty without the option.
 
-    Return None for another command, an empty `--config`, and every other argument, such as `--help`. Then typer handles
-    the arguments. Otherwise typer is not imported, which saves 2 MB.
+    Return None for another command, an empty `--config`, an option without its value, and every other argument, such
+    as `--help`. Then typer handles the arguments. Otherwise typer is not imported, which saves 2 MB.
     """
     if arguments[:1] != ["run"]:
         return None

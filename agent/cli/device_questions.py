@@ -26,7 +26,10 @@ _RELAY = "relay"
 
 
 class DeviceQuestions:
-    """Asks for the types, names and drivers of the devices in `found`. The answers change their proposals."""
+    """Asks for the drivers, types and names of the devices in `found`, and for the power of the loads of relays.
+
+    The answers change the proposals of these devices.
+    """
 
     def __init__(
         self, ask: Questions, catalogue: Catalogue, names: Names, found: list[UnitProposals], *, has_grid: bool
@@ -43,10 +46,10 @@ class DeviceQuestions:
         return [one for each in self._found for one in each.proposals]
 
     def settle(self) -> None:
-        """Print which devices may be the same device, and show all devices.
+        """Print which devices may be the same device. With --yes, then show all devices.
 
-        Without --yes, first ask what the scan cannot know. Then show the devices and ask for changes, until the person
-        accepts all.
+        Without --yes, then ask what the scan cannot know. After that, show all devices and ask for changes, until the
+        person accepts all.
         """
         for one in filter(_doubtful, self._proposals):
             say(f"{one.where} is {one.doubt}. Use it only if they are different devices.")
@@ -165,7 +168,7 @@ class DeviceQuestions:
         one.nominal_power_W = float(answer) if answer else None
 
     def _change(self, row: tuple[UnitProposals, Proposal | None]) -> None:
-        """Ask for the driver, the type, the names and the power of the device in this row."""
+        """Ask for the driver, type, names and power of the device in this row, and whether it is used."""
         found, one = row
         if one is None:
             self._ask_driver(found)

@@ -104,7 +104,8 @@ def init(
 def _existing_configuration(config: Path) -> Existing | None:
     """Return the existing configuration; None if there is none, or if it is the unchanged example.
 
-    End the command if the configuration has a mistake, or if its directory does not exist or is not writable.
+    End the command if the configuration cannot be read or has a mistake, or if its directory does not exist or is not
+    writable.
     """
     from agent.commissioning.new_site import existing
     from agent.config import ConfigError
@@ -120,7 +121,10 @@ def _existing_configuration(config: Path) -> Existing | None:
 
 
 def _write_new(ask: Questions, config: Path, options: SiteOptions, scanning: _ScanOptions) -> bool:
-    """Ask for everything, then write the token and the configuration. Return whether at least one device is used."""
+    """Ask for everything, then write the configuration, and the token if its file has none yet.
+
+    Return whether at least one device is used.
+    """
     from agent.cli import site_questions
     from agent.commissioning import new_site
 

@@ -33,7 +33,7 @@ class Queue:
 def queues(config: Config) -> list[Queue]:
     """Return the queues of all configured endpoints.
 
-    The queue of a removed endpoint follows if it still has messages, or if it cannot be opened.
+    The queues of removed endpoints follow: those that still have messages, and those that cannot be opened.
     """
     files = queue_files(config.outbox.path, config.push)
     found = []

@@ -1,8 +1,10 @@
 """Proposes node types and names for the devices that a scan found. Pure.
 
-A scan cannot know what a meter measures. The first meter becomes the grid meter, unless a hybrid has a grid meter or a
-configured device measures the grid. Every other meter is disabled until the installer sets its type, so that nothing is
-counted twice.
+A scan cannot know what a meter measures. If a hybrid has a grid meter, or a configured device measures the grid, every
+meter is disabled. Otherwise the first meter becomes the grid meter, and every other meter is disabled. A meter remains
+disabled until the installer sets its type, so that nothing is counted twice.
+
+A unit that may be the same device as another unit is disabled too, whatever it is. It does not count in these rules.
 """
 
 from __future__ import annotations
@@ -90,7 +92,7 @@ class Proposal:
 
     @property
     def grid_omitted(self) -> bool:
-        """Whether the grid meter of this hybrid is not used, because another device measures the grid."""
+        """Whether this is a hybrid whose grid meter is not used."""
         return self.has_grid_meter and NodeType.GRID not in self.nodes
 
     @property
@@ -158,9 +160,10 @@ def set_type(one: Proposal, type_: NodeType, names: Names) -> None:
 
 
 def settle_grid(proposals: Sequence[Proposal], names: Names, *, has_grid: bool) -> None:
-    """Use the grid meter of one hybrid, or of none if another device measures the grid. The grid is counted only once.
+    """Use the grid meter of at most one hybrid, so that the grid is counted only once.
 
-    It is the first hybrid that is enabled, else the first one. `has_grid`: a configured device measures the grid.
+    If a configured device (`has_grid`), or an enabled device that is no hybrid, measures the grid, use none. Otherwise
+    use that of the first enabled hybrid with a grid meter, or of the first disabled one if none is enabled.
     """
     measured = has_grid or any(each.measures_grid and not each.is_hybrid for each in proposals)
     hybrids = [each for each in proposals if each.has_grid_meter]

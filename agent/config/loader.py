@@ -78,14 +78,17 @@ def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Con
 
 
 def _endpoint_names(table: dict[str, Any]) -> list[str]:
-    """Return the name of each endpoint. `table` is not validated. A missing or unusable name is ""."""
+    """Return the name in each [[push]] table; empty if there is only one [push]. A missing or unusable name is "".
+
+    `table` is not validated.
+    """
     pushes = table.get("push")
     names = [push.get("name") if isinstance(push, dict) else "" for push in pushes] if isinstance(pushes, list) else []
     return [name if isinstance(name, str) and name.isprintable() else "" for name in names]
 
 
 def _names(table: dict[str, Any]) -> list[str]:
-    """Return one text for each device: its node ids. `table` is not validated. Unusable ids are ""."""
+    """Return one text for each device: its node ids. `table` is not validated. Missing or unusable ids are ""."""
     devices = table.get("device")
     if not isinstance(devices, list):
         return []

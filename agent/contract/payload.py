@@ -13,9 +13,9 @@ from agent.domain.node import SIGNED
 from agent.energy.days import Basis
 from drivers.model import NodeType, Quantity
 
-# Quantities with the same name as a field of the contract, except the active power, which is one for every type.
-# Messages have the field, not the quantity: the field is calculated by the rules of the contract, so it may differ from
-# the register.
+# Quantities with the same name as a field of the contract. The active power is a field of every type, so it is not
+# listed. Messages have the field, not the quantity: the field is calculated by the rules of the contract, so it may
+# differ from the register.
 _FIELDS = {
     NodeType.GRID: frozenset({Quantity.TODAY_IMPORTED_ENERGY, Quantity.TODAY_EXPORTED_ENERGY}),
     NodeType.STORAGE: frozenset({Quantity.ENERGY_STORED, Quantity.ENERGY_CAPACITY}),

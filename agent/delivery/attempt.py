@@ -37,7 +37,7 @@ class Attempts:
         self.in_flight: set[int] = set()
         """Seqs of messages with an attempt in progress."""
         self.settled: set[int] = set()
-        """Seqs of messages that had an attempt since the backlog worker began its last read of the queue."""
+        """Seqs of messages whose attempt has ended since the backlog worker began its last read of the queue."""
         self.live_went = False
         """Whether a live message had an attempt since this object was created."""
         self._endpoint = endpoint

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class EndpointMemory:
     """What was learned of one endpoint.
 
-    `recall` deletes it if the endpoint's settings or the agent's version have changed (`learned.fingerprint`).
+    `recall` deletes it if the file is damaged, or if the endpoint's settings or the agent's version have changed
+    (`learned.fingerprint`).
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class EndpointMemory:
     ) -> None:
         """`agent` is the name and version of the agent.
 
-        `steady_time` returns the present Unix second. It ignores later steps of the wall clock.
+        `steady_time` returns the present Unix second. Steps of the wall clock after the start do not change it.
         """
         self._key = fingerprint(config, agent)
         self._queue = queue

@@ -24,7 +24,10 @@ def attempts_needed(messages: int, round_trip_s: float, interval_s: float, most:
 
 @dataclass(slots=True, eq=False)
 class LiveTick:
-    """The messages of one tick. They are live until a newer tick replaces this tick. After that they are backlog."""
+    """The messages of one tick.
+
+    They are live until a newer tick replaces this one. After that, the undelivered messages are backlog.
+    """
 
     new: list[Record] = field(default_factory=list)
     """Messages for which the live worker has not started a task yet."""

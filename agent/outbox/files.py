@@ -1,4 +1,7 @@
-"""The files of a queue: the database with SQLite's own files beside it, and three more (reserve, recent, note)."""
+"""The files of a queue: the database with SQLite's own files beside it, and three more (reserve, recent, note).
+
+While a queue or a note is replaced, there is also the new file, which ends in `.new`.
+"""
 
 from __future__ import annotations
 

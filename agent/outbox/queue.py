@@ -47,9 +47,11 @@ __all__ = ["Counts", "Outbox", "Record"]
 # up to a tenth longer, so that the agents of a fleet do not all return at once. If `next_try` is further away, the
 # clock was set back, so the record is due at once.
 MAX_WAIT_S = 4000.0
-# Seconds between two searches for expired messages (older than `max_age_s`). `put` makes these searches.
+# Seconds from a complete search for expired messages (older than `max_age_s`) to the next one. `put` makes these
+# searches, unless its messages are undated.
 EXPIRE_EVERY_S = 60.0
-# Maximum number of transactions in which one `put` drops expired messages, so that no `put` takes long.
+# Maximum number of transactions in which one `put` drops expired messages, so that no `put` takes long. If there are
+# more expired messages, the next `put` continues.
 _ROUNDS = 16
 
 
@@ -183,7 +185,10 @@ class Outbox:
         return read_note(self._path)
 
     def set_note(self, content: bytes) -> None:
-        """Write a few bytes about the endpoint beside the queue. If the disk rejects them, they are not kept."""
+        """Write a few bytes about the endpoint beside the queue; delete them if `content` is empty.
+
+        If the disk rejects them, they are not kept.
+        """
         write_note(self._path, content)
 
     def counts(self) -> Counts:
@@ -211,7 +216,8 @@ class Outbox:
         )
 
     def _expire(self) -> None:
-        # If the wall clock stepped forward, the monotonic clock gives the age, so that no record is dropped too early.
+        # If the wall clock stepped forward since the queue was opened, the monotonic clock gives the age, so that no
+        # record is dropped too early.
         limit = min(self._now(), self._wall_offset + self._monotonic()) - self._max_age_s
         for _ in range(_ROUNDS):
             oldest = self._store.oldest(DROPPED_AT_ONCE)

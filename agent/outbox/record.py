@@ -9,7 +9,7 @@ from itertools import islice
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One message. Times are in Unix seconds."""
+    """One message. Times are in Unix seconds, except `mono`."""
 
     seq: int
     """The number of the record. Records are ordered by it. `Outbox.put` uses about the microseconds since 1970, and
@@ -113,9 +113,9 @@ class PendingWrites:
             del self.added[seq]
 
     def drop_oldest(self, limit_bytes: int) -> int:
-        """Remove the oldest added records until the bodies of the others have at most `limit_bytes`. Keep the newest.
+        """Remove the oldest added records until the bodies of the other added records have at most `limit_bytes`.
 
-        Return how many were removed.
+        The newest one is kept, even if it is larger. Return how many were removed.
         """
         lost = 0
         size = sum(len(record.body) for record in self.added.values())

@@ -43,7 +43,7 @@ class Device:
     of_hybrid: bool = field(init=False)
     """Whether a node of the device uses only the readings whose `Reading.node` is the type of the node."""
     measures_grid: bool = field(init=False)
-    """Whether the device is a meter of the grid connection. The power of the whole site depends on it."""
+    """Whether the device has a grid node. The power of the whole site depends on it."""
     rank: tuple[bool, float] = field(init=False)
     """The place of the device in the order on its link: grid meters first, then the devices with the shortest interval.
     The lowest value comes first."""

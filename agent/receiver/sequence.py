@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 _MAX_HOLES = 1000
 """If there are more holes, the one that was added first is forgotten."""
 _MAX_STEPS = 100
-"""At most this many different steps are counted. A step is the time between two successive messages."""
+"""At most this many different steps are counted. A step is the difference in seconds between the times of two messages
+that arrived one after the other."""
 _SURE_STEPS = 10
 """After this many steps, the learned interval is reliable."""
 
@@ -80,7 +81,7 @@ class Sequence:
     def _add_hole(self, after: int, before: int) -> int:
         hole = Hole(after, before)
         # While the interval is learned from few steps, a hole without a missing message is kept too. If the interval
-        # becomes shorter later, messages are missing in the hole.
+        # becomes shorter later, messages can be missing in the hole.
         if self._missing_in(hole) or (self.interval_s is None and self._steps.total() < _SURE_STEPS):
             self.holes = [*self.holes[1 - _MAX_HOLES :], hole]
         return self._missing_in(hole)

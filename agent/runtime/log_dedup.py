@@ -12,9 +12,9 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 BURST = 5
-"""The number of equal events that are logged in `WINDOW_S`."""
+"""The maximum number of equal events that are logged in `WINDOW_S`."""
 CROWD = 50
-"""The number of events that are logged in `WINDOW_S` if they are equal except for `id` (of a message).
+"""The maximum number of events that are logged in `WINDOW_S` if they are equal except for `id` (of a message).
 
 If a whole backlog is refused, each message has its own event. The log does not need all of these events, because the
 command `outbox` lists each dead letter.
@@ -32,9 +32,9 @@ class _Seen:
     since: float
     """Monotonic second of the first one."""
     passed: int = 0
-    """How many were below the limit."""
+    """How many were logged."""
     held: int = 0
-    """How many were above the limit, and so were not logged."""
+    """How many were above the limit of this window, and so were not logged."""
 
 
 class RepeatLimiter:

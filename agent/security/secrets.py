@@ -100,7 +100,8 @@ class SecretFile:
 class Token:
     """The bearer token: that of the first file that has one, otherwise the fixed text.
 
-    After a 401 all files are read again. If one of them has another token, this other token is used.
+    After a 401 all files are read again. If one of them has another token, this other token is used; otherwise the same
+    token stays in use.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Writes a status snapshot as Prometheus metrics.
 
 Prometheus stores one series for each combination of label values, such as `device="inverter"`. Label values come only
-from the configuration and from fixed lists, so that the number of series stays small.
+from the configuration and from fixed lists, apart from the version, so that the number of series stays small.
 """
 
 from __future__ import annotations

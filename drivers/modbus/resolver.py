@@ -20,7 +20,7 @@ class Resolver:
     """Looks up host names. All links share one resolver. Each endpoint has its own, so it does not wait for others."""
 
     def __init__(self, threads: int) -> None:
-        """At most `threads` names are looked up at the same time; further names wait."""
+        """At most `threads` names are looked up at the same time in one event loop; further names wait."""
         self._threads = threads
         self._pending: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Lookup]] = WeakKeyDictionary()
         """Event loop → host name → current look-up. Callers with the same name share one look-up."""

@@ -30,12 +30,12 @@ class Repeat:
     step: int
     """Distance from one block to the next, in addresses."""
     span: Span | None = None
-    """The register with the number of blocks; None if there is no such register."""
+    """The registers that hold the number of blocks; None if there are none."""
     encoding: Encoding | None = None
-    """How the register at `span` stores the number of blocks. None if `span` is None."""
+    """How the registers of `span` store the number of blocks. None if `span` is None."""
     present: Mark | None = None
     """The mark that shows that the first block exists; None if the blocks have no marks. The mark of each other block
-    is the same condition at the addresses of that block. The driver counts the blocks up to the first one whose mark
+    is the same condition at the addresses of that block. The driver counts the blocks before the first one whose mark
     does not hold."""
 
     @property

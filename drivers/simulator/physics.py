@@ -97,6 +97,9 @@ class SimulatedPlant:
       seconds since the first midnight, without clock changes. With `(7200, 3600)`, day 0 has 23 hours. With
       `(10800, -3600)`, it has 25 hours.
     - `speed`: simulated seconds per real second. Only a caller with a real clock uses it.
+
+    Raises ValueError if `start_s` is negative or not finite, or if a number in `clock_changes` is no multiple of
+    `STEP_S`.
     """
 
     def __init__(

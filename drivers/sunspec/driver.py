@@ -1,13 +1,14 @@
-"""Reads any SunSpec device: discovers its models, then polls the models that are used.
+"""Reads any SunSpec device: discovers the chain of its models, then polls the models that are used.
 
 Between polls, the driver remembers facts about the device, but no readings. The facts are the models, the texts of the
-common model, the rated power, the refusals, and whether the battery was ever seen to charge or discharge.
+common model, the serial numbers of the inverters if there are several, the rated power, the refusals, and whether the
+battery was seen to charge or discharge.
 
 - Each poll also reads the headers of the models that are used. If a header differs, the device has changed. It has also
   changed if it replies with exception 2 or 3 to a request that it accepted before. The poll then discovers the chain
   again.
-- A request that is refused directly after a discovery is divided (`drivers.registers.refusals`). Points that are still
-  refused are omitted.
+- A request that is refused in the first polls after a discovery is divided (`drivers.registers.refusals`). Points that
+  are still refused are omitted.
 - A chain may be shorter while the device starts. If points were refused or the chain had no end model, the driver
   therefore discovers the chain again later, at growing intervals (`Recheck`).
 
@@ -65,7 +66,7 @@ class SunSpec:
         self.models: tuple[Model, ...] = ()
         """Every model of the device; empty before the first poll."""
         self.inverters: frozenset[str] = frozenset()
-        """The known serial numbers of the inverters, if the chain has several; empty before the first poll."""
+        """The known serial numbers of the inverters, if the chain has several; otherwise empty."""
         gap = options.max_gap if options.max_gap is not None else options.default_max_gap
         self._options = options
         self._limits = Limits(min(options.max_registers or MAX_REGISTERS, MAX_REGISTERS), gap)
@@ -106,7 +107,11 @@ class SunSpec:
         return {}  # scale factors are registers of the device and change while it runs
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
-        """See `drivers.driver.Driver`. Raises UnsupportedError if the device has no model that this driver uses."""
+        """See `drivers.driver.Driver`.
+
+        Raises UnsupportedError if the device has no model that this driver uses, or if its models change during the
+        poll.
+        """
         scan = await self._poll(PollSession(reader, now))
         return scan._replace(readings=tuple(filter(self._wanted, scan.readings)))
 
@@ -128,7 +133,7 @@ class SunSpec:
             self._known = None
             raise UnsupportedError(f"the SunSpec models change while they are read: {change}") from None
         if not scan.readings and scan.errors:
-            # The device refuses everything now, perhaps because it starts. The next poll discovers the chain again.
+            # The device refuses everything now, perhaps because it starts. So a chain discovered now is not kept.
             # If the device was busy (`run.errors`), raise that error, not the refusal of a point.
             raise (*run.errors, *scan.errors)[0]
         self._known = known
@@ -280,7 +285,7 @@ class _Known:
     def _readings(self, cells: Sequence[Cell], times: Sequence[float]) -> Iterator[Reading]:
         charge = self.layout.battery(cells) if self.layout.battery else Quality.MISSING
         idle = charge == 0 or charge is Quality.MISSING
-        # If the charge power of one of several batteries is missing, so is their sum. The others count all the same.
+        # If the charge power of one of several batteries is missing, so is their sum. Then the others decide.
         powers = [charge] if isinstance(charge, float) else [cells[slot] for slot in self.layout.charges]
         self.battery_seen = self.battery_seen or any(isinstance(each, float) and each != 0 for each in powers)
         # If the battery was idle at every poll so far, the power of the inverter includes no battery power.
