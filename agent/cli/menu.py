@@ -79,7 +79,10 @@ def terminal_shows(count: int) -> bool:
 
 
 def select_row(labels: Sequence[str], usual: int) -> int:
-    """Let the person select a row; row `usual` is selected first. Return its index. Raises EndOfInputError."""
+    """Let the person select a row. Return its index. The row with index `usual` is selected at first.
+
+    Raises EndOfInputError.
+    """
     selection = Selection(labels, usual)
     fd = sys.stdin.fileno()
     with _single_keys(fd):
@@ -116,7 +119,10 @@ def _write(text: str) -> None:
 
 
 def _key(fd: int) -> str:
-    """Read one key. Return Escape and a code, such as "[A", for an arrow, and "" if the terminal is gone."""
+    """Read one key. For a key such as an arrow or Home, return Escape and a code, such as "[A".
+
+    Return "" if the terminal is gone.
+    """
     try:
         key = os.read(fd, 1).decode(errors="replace")
         while key.startswith(_ESCAPE) and not re.fullmatch(r"\x1b([\[O][0-9;]*[A-Za-z~]|[^\[O])", key):

@@ -99,7 +99,8 @@ def _url(ask: Questions, options: SiteOptions) -> tuple[str, bool]:
 def _token(ask: Questions, path: Path) -> str | None:
     """Return the token to write to `path`; None if the file has one already.
 
-    End the command if the file cannot be read, if its text is no token, or if no token exists and nothing is asked.
+    End the command if the file cannot be read, or if its text is no token. With `--yes`, also end it if the file does
+    not exist or is empty, because the token is then not asked for.
     """
     try:
         there = path.read_text(encoding="utf-8-sig").strip()

@@ -45,7 +45,7 @@ _STANDBY_W = 100.0
 _ENOUGH_VA = 500.0
 """If power and voltage times current are both smaller than this, they are not compared."""
 _LEAST_RATIO_UP, _LEAST_RATIO_DOWN, _MOST_RATIO = 2, 5, 1000
-"""The factors between power and voltage times current that a CT ratio can explain.
+"""The factors between power and voltage times current that the ratio of a current transformer (CT) can explain.
 
 - `_LEAST_RATIO_UP` to `_MOST_RATIO` if the power is larger than voltage times current.
 - `_LEAST_RATIO_DOWN` to `_MOST_RATIO` if the power is smaller. A power factor that the device does not report can

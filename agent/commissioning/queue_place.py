@@ -19,7 +19,7 @@ _OF_THE_KERNEL = frozenset(
 def why_not_kept(path: Path, mounts: str | None = None) -> str | None:
     """Return why a file at `path` is deleted by a restart or cannot exist; None if it is kept, or if this is not known.
 
-    Symbolic links are followed. `mounts` is the content of /proc/self/mountinfo. If it is None, the file is read.
+    Symbolic links are followed. `mounts` is the content of /proc/self/mountinfo; None: read it from there.
     """
     try:
         # Some file systems are mounted at the first access. `resolve` is such an access, so the list then has them.

@@ -90,7 +90,7 @@ async def read_site(config: Config, site: Site) -> SiteReading:
 def _copy(state: Path, scratch: Path) -> Path:
     """Copy the daemon's file of energies and its write-ahead log into `scratch`. Return the path of the copy.
 
-    If this user cannot read the file of energies, no file exists at this path.
+    If there is no file of energies, or if this user cannot read it, the copy does not exist.
     """
     for suffix in ("", "-wal"):
         source = state.with_name(state.name + suffix)

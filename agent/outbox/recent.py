@@ -43,7 +43,7 @@ class RecentRecords:
             os.posix_fallocate(self._handle, 0, _BYTES)
 
     def write(self, seqs: set[int], total: int) -> None:
-        """Replace the list and the number. Call this after new records are committed, and before deletions are."""
+        """Replace the list and the number. Call this after the commit of new records, and before that of deletions."""
         if (seqs, total) == (self.seqs, self.total):
             return
         self.seqs, self.total = seqs, total

@@ -325,7 +325,7 @@ class Store:
         return pragma(self._db, "freelist_count") > before
 
     def release_free_space(self) -> None:
-        """Let the file grow again, because the disk has room again. This undoes `use_free_space`."""
+        """Let the file grow again, because the disk has room. The pages from `use_free_space` stay in the file."""
         self._uses_free_space = False
         self._db.execute(f"PRAGMA max_page_count = {self._max_pages}")
 

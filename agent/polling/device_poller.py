@@ -60,7 +60,10 @@ class DevicePoller:
         nights: Mapping[str, Night],
         wanted: Callable[[Device], bool],
     ) -> None:
-        """`nights`: node id → night, which decides whether a device is asleep."""
+        """`nights`: node id → night, which decides whether a device is asleep.
+
+        `wanted`: whether a device still belongs to the link. A reload can remove it.
+        """
         self._clock = clock
         self._listener = listener
         self._nights = nights
@@ -163,7 +166,7 @@ class DevicePoller:
 
 
 def _lacks(device: Device, scan: Scan) -> str | None:
-    """Return what is missing in a scan, in words; None if it is complete."""
+    """Return what the scan lacks, in words: its errors, and each node for which it has no reading. None if nothing."""
     lacks = {str(error) for error in scan.errors} if scan.errors else set()
     for node in device.nodes:
         for reading in scan.readings:

@@ -70,8 +70,8 @@ def open_validator(options: ReceiveOptions) -> tuple[Validator, Journal | None]:
 async def receive(options: ReceiveOptions, ready: Callable[[], None]) -> None:
     """Serve until cancelled. Raises SetupError.
 
-    For each POST, one line is printed on standard output: JSON, or words if standard output is a terminal. All other
-    lines go to standard error.
+    For each answered POST, one line is printed on standard output: JSON, or words if standard output is a terminal. All
+    other lines go to standard error.
     """
     validator, journal = open_validator(options)
     with contextlib.ExitStack() as stack:

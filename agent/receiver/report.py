@@ -73,7 +73,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._file: BinaryIO = path.open("ab+", buffering=0)
         self._incomplete = False
-        """Whether the last line has no line feed, so that the next line must begin with one."""
+        """Whether the last line may have no line feed. The next line then begins with one."""
 
     def replay(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the id and the message of every line that has both.

@@ -44,7 +44,7 @@ class DeviceStatus:
     """If the last poll failed, its error. Otherwise what the last poll could not read; None if it read everything, and
     before the first poll."""
     lost_s: float | None
-    """Seconds since the first failed poll after the last answer; None if the last poll did not fail."""
+    """Seconds since the first of the failed polls in a row; None if the last poll did not fail."""
     age_s: float | None
     """Seconds since the last answer; None before the first answer."""
     polls: int

@@ -23,8 +23,8 @@ from drivers.sunspec import HEADER, KNOWN, MARKER, ModelDiscovery
 
 _MAX_TIMEOUTS = 10
 _MAX_TIMEOUTS_AT_FIRST = 3
-"""The capture fails after `_MAX_TIMEOUTS` requests in a row without a reply, or after `_MAX_TIMEOUTS_AT_FIRST` while no
-register has been read. It also fails if no request at all has a reply.
+"""The capture fails if this many requests in a row have no reply: `_MAX_TIMEOUTS_AT_FIRST` while no register has been
+read, then `_MAX_TIMEOUTS`. It also fails if no request at all has a reply.
 
 A single request without a reply among others does not end the capture, because some devices do not reply if they do
 not have the address.
@@ -88,8 +88,11 @@ async def of_sunspec(reader: Reader) -> Wanted:
 async def take(reader: Reader, wanted: Wanted, taken: Capture, step: Callable[[], None] = lambda: None) -> None:
     """Read `wanted` into `taken`, which also keeps what was read before an error or a cancellation.
 
-    `step` is called before each request. Raises UnreachableError if the link fails, if a reply is not valid,
-    or if too many requests have no reply (see `_MAX_TIMEOUTS`).
+    `step` is called before each request. Raises UnreachableError in these cases:
+
+    - The link fails.
+    - A reply is not valid, or a gateway replies that it cannot reach the device (exceptions 10 and 11).
+    - Too many requests have no reply (see `_MAX_TIMEOUTS`).
     """
     absent: set[Table] = set()
     pending = list(wanted.blocks)[::-1]

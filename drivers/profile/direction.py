@@ -1,7 +1,8 @@
 """`directed = true` in a profile: the `on` point of a node becomes the `negative` mark of the node's power. Pure.
 
 Some devices report the magnitude of a power, for example of a battery, and a bit for the direction of this power. A
-profile declares this bit as the `on` point. This point then gives no reading of its own.
+profile declares this bit as the `on` point. While the bit is set, the power is negative (`Point.negative`). The
+`on` point gives no reading of its own.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from drivers.profile.toml_table import TomlTable
 def directed(table: TomlTable, points: Sequence[Point]) -> tuple[Point, ...]:
     """Return the points of a profile or of a variant.
 
-    If the profile is `directed`, the active powers of each node with an `on` point get a `negative` mark, unless they
-    have their own, and all `on` points are removed. Raises ProfileError if no node has both points.
+    Without `directed = true`, they are not changed. With it, the active powers of each node with an `on` point get a
+    `negative` mark, unless they have one already, and all `on` points are removed. Raises ProfileError if no node has
+    both an active power and an `on` point.
     """
     if not table.take("directed", bool, False):
         return tuple(points)

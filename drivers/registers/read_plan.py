@@ -1,7 +1,8 @@
 """Plans the requests for the points of a device: the fewest requests, then the fewest registers. Pure.
 
 A request may include at most `max_gap` unused registers between two spans. It must not include an address that the
-device refuses. It must not include registers on both sides of a barrier or a cut. These limits apply only between
+device refuses. It must not include registers on both sides of a barrier (`Span.barrier`) or of a cut
+(`Limits.cuts`). These limits apply only between
 spans. A span is never split, even if it includes barriers, cuts or refused addresses.
 """
 

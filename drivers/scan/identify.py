@@ -29,8 +29,8 @@ _RELAY = "relay"
 """The profile of relay boards, which have no mark."""
 _SUNSPEC_ATTEMPTS = 4
 """Maximum number of attempts to discover SunSpec models. Some devices do not reply at an address without the SunSpec
-marker. So after a missing reply, the next attempt begins at another address (`drivers.sunspec.discovery`). The fourth
-attempt begins at the first address again, because the first reply may only have failed to arrive."""
+marker. So after a missing reply, the next attempt begins at another address (`drivers.sunspec.discovery`). There are
+three addresses. The fourth attempt begins at the first one again, because its first reply may have been lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,8 @@ class Match:
     alternatives: tuple[Match, ...] = ()
     """Drivers of other families whose devices have the same mark."""
     named_by: frozenset[int] = frozenset()
-    """Other unit ids of the link at which this device has only its name. No other device has these ids."""
+    """Other unit ids of the link at which this device has marks, such as its name. `scan` removes a unit with such an
+    id, unless that unit is recognised itself."""
 
 
 @dataclass(slots=True)
@@ -77,8 +78,8 @@ class Identity:
     likely: tuple[str, ...] = ()
     """If nothing matches: the drivers of the manufacturer that `labels` names, or the relay board."""
     unanswered: tuple[str, ...] = ()
-    """Drivers whose marks have a higher rank than the mark of the best match, but got no reply or were skipped. One of
-    these drivers may be the right one."""
+    """Drivers whose marks got no reply or were skipped, with their alternatives. If a mark matches, only those whose
+    marks have a higher rank. One of these drivers may be the right one."""
 
     @property
     def serials(self) -> frozenset[str]:

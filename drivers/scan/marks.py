@@ -1,8 +1,8 @@
 """Compares the registers of one unit with the marks of the device families.
 
 A mark is a condition on registers (`drivers.profile.mark`). A mark without a reply may still hold, because a reply can
-get lost. If the unit replied to another request, such a mark is read once more, after all other marks. If there is no
-reply again, the family stays possible.
+get lost. If the unit replied to another request, such a mark is read once more, after all other marks. If it is not
+read again, or if there is no reply again, the family stays possible.
 """
 
 from __future__ import annotations

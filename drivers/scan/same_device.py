@@ -13,8 +13,8 @@ A serial port counts as a host. Two units are
 A SunSpec chain of several inverters has several serial numbers. If only some of them are the same, one of the units is
 disabled, because both count the same inverter.
 
-If they are perhaps one device, their values are compared: one unit is read between two reads of the other unit. If the
-result is not certain, both units are proposed, and one of them is disabled.
+If two units are perhaps one device, their values are compared: one unit is read between two reads of the other unit. If
+the result is not certain, both units are proposed, and one of them is disabled.
 """
 
 from __future__ import annotations
