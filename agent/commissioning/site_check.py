@@ -31,7 +31,7 @@ class SiteResult:
     endpoints: dict[str, ProbeResult]
     """By name, in the order of the configuration."""
     hint: str | None = None
-    """A hint about the powers of the whole site."""
+    """A hint about the powers of the whole site; None if there is no hint, or if not all powers are known."""
     clock: str = ""
     """Whether the clock is synchronised, in words."""
     slow: tuple[str, ...] = ()

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from agent.outbox import Record
 
 # If this many different live messages are refused and no live message is delivered meanwhile, the schema of the
-# messages is wrong. The messages must be of more than one tick: the endpoint may refuse the first messages of a tick,
-# and accept a message of another kind at its end. So the number is at least the number of messages of a tick plus one.
+# messages counts as wrong. If a tick has 3 or more messages, one more than the messages of a tick must be refused, so
+# that they are of more than one tick. The endpoint may refuse the first messages of a tick, and accept a message of
+# another kind at its end.
 REFUSALS_THAT_MEAN_SCHEMA = 3
 # Mean seconds between two probes. An answer to a message of the backlog can start a pause. A live message that is sent
 # during this pause is a probe.

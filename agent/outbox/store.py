@@ -91,7 +91,10 @@ class Store:
 
     @classmethod
     def open(cls, path: Path, max_size_mb: int) -> Store:
-        """Open or create the file, check it, and migrate it."""
+        """Open or create the file, check it, and migrate it.
+
+        Also raises NotAloneError, if another agent has locked the directory.
+        """
         db = open_for_writing(path, synchronous="FULL")
         try:
             db.execute("PRAGMA wal_autocheckpoint = 0")

@@ -166,7 +166,7 @@ class DevicePoller:
 
 
 def _lacks(device: Device, scan: Scan) -> str | None:
-    """Return what the scan lacks, in words: its errors, and each node for which it has no reading. None if nothing."""
+    """Return the errors of the scan and the nodes for which it has no reading, as text; None if there are none."""
     lacks = {str(error) for error in scan.errors} if scan.errors else set()
     for node in device.nodes:
         for reading in scan.readings:

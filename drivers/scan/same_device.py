@@ -2,7 +2,8 @@
 
 A serial port counts as a host. Two units are
 
-- certainly one device, if they are on one host and have the same serial number, or if one is in the chain of the other;
+- certainly one device, if they are on one host, and either their serial number is the same, or one is in the SunSpec
+  chain of the other;
 - certainly one device, if they are on one link and have the same power and counter, and at least one serial number is
   unknown;
 - perhaps one device, if they are on two hosts and have the same serial number;
