@@ -143,9 +143,10 @@ def _no_option_of_host(context: typer.Context) -> None:
 
 
 def _print_dump(result: Result, address: str) -> None:
-    """Print the dump, and the number of registers to check for private data.
+    """Print the dump, and on standard error the number of registers to check for private data.
 
-    If the dump is not complete or has no registers, print the reason and end with exit status 1.
+    If the dump is not complete or has no registers, print the reason instead of the number, and end with exit status 1.
+    If an error left the dump without registers, only the reason is printed.
     """
     from agent.commissioning.troubleshooting import remedy
     from drivers.dump import to_json

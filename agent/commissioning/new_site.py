@@ -137,7 +137,8 @@ class Existing:
 def existing(path: Path) -> Existing | None:
     """Return the configuration in `path`; None if there is no file, or only the unchanged example.
 
-    Raises ConfigError.
+    Raises ConfigError if the file cannot be read or is not a valid configuration. A configuration without devices is
+    valid here.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -212,9 +213,9 @@ def access(config: Path, reader: ServiceUser | None, *, root: bool) -> Access:
 def token_access(config: Path, reader: ServiceUser | None, *, root: bool) -> Access:
     """Return permissions and owner of a new token file: only its owner reads it.
 
-    If root writes the installed configuration, the owner is the user of the service. Otherwise the owner is the user of
-    this process. With several sites, this user can be root, because systemd reads the token and passes it to
-    the service.
+    If root writes `DEFAULT_CONFIG` and the user of the service exists, the owner is this user. Otherwise the owner is
+    the user of this process. With several sites, the owner can be root, because systemd reads the token and passes it
+    to the service.
     """
     if config == DEFAULT_CONFIG and root and reader is not None:
         return Access(0o600, reader.uid, reader.gid)

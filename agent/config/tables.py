@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_NAME = "default"
 """The name of a single [push] without a name."""
 DEFAULT_LISTEN = "127.0.0.1:9464"
-"""Address and port of the status listener."""
+"""The default of `status.listen`: address and port of the status listener."""
 STALE_INTERVALS = 3.0
 """The default of `poll.stale_after_s` is this many times `poll.interval_s`. If a device has its own
 `poll_interval_s`, its readings are stale after this many of those intervals."""
@@ -97,7 +97,7 @@ class PushTable(BaseTable):
 
     @property
     def shown_proxy(self) -> str:
-        """Host and port of the proxy, without its password; empty without a proxy."""
+        """Host and port of the proxy, without user and password; empty without a proxy."""
         return urlsplit(self.proxy_url).netloc.rpartition("@")[2] if self.proxy_url else ""
 
     @property

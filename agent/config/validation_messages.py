@@ -19,7 +19,7 @@ _HIDDEN = _TABLES | {"path_type"}
 """The types of errors whose value is not shown. A value in place of a table may contain a token, as the table could. A
 value in place of a file name, such as that of `token_file`, may be the secret itself."""
 
-# Maximum number of keys that an error text lists.
+# If a table can have more keys than this, the error text lists none of them.
 _MOST_LISTED = 12
 # Maximum characters of a value in an error text.
 _MOST_SHOWN = 120
@@ -134,7 +134,10 @@ def _remedy(item: Any, steps: list[str]) -> str:
 
 
 def _instead(steps: list[str], root: type[BaseModel]) -> str:
-    """Return the end of an error text for an unknown key: a similar key, or all keys of the table if they are few."""
+    """Return the end of an error text for an unknown key: a similar key, or else all keys of the table.
+
+    Empty if there is no similar key and the table has free names or more than `_MOST_LISTED` keys.
+    """
     known = _siblings(steps, root)
     if guess := did_you_mean(steps[-1], known):
         return guess

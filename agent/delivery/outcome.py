@@ -81,7 +81,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Misconfigured:
-    """The endpoint accepts nothing until somebody corrects the URL, the token, or the schema that the endpoint expects.
+    """The endpoint accepts nothing until somebody corrects the URL, the token, the proxy or the endpoint's schema.
 
     `OutcomeHandler` concludes that the schema is wrong if the endpoint refuses several different messages.
     """

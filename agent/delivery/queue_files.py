@@ -1,8 +1,9 @@
 """Decides which file is the queue of which endpoint.
 
-One endpoint is the owner of `outbox.path`: this file is its queue. Each other endpoint has a file beside it:
-outbox.NAME.sqlite3. The small file outbox.endpoint contains the name of the owner, so that the owner stays the same if
-the tables get another order. Without outbox.endpoint, the owner is the [push] without a name.
+One endpoint is the owner of `outbox.path`: this file is its queue. Each other endpoint has a file beside it. If
+`outbox.path` ends with outbox.sqlite3, the name of that file is outbox.NAME.sqlite3. The small file outbox.endpoint
+contains the name of the owner, so that the owner stays the same if the tables get another order. Without
+outbox.endpoint, the owner is the [push] without a name.
 
 If the owner is no longer configured, another endpoint can become the owner and continue the queue in `outbox.path`. The
 first of these rules that applies decides:
@@ -49,7 +50,7 @@ class QueueFile:
 
     @property
     def source(self) -> Path | None:
-        """The former file; None if it does not exist."""
+        """The former file if there is one and it exists; otherwise None."""
         return self.former if self.former is not None and queue_exists(self.former) else None
 
 

@@ -74,10 +74,10 @@ class RetryLink:
             retrying.iter_state.actions.clear()
 
     async def _in_turn(self, record: Record, tick: LiveTick) -> Outcome | None:
-        """Wait until fewer than `tick.width` attempts run and the breaker admits the message. Then make one attempt.
+        """Wait for one of the `tick.width` turns, until `tick.retry_at`, and until the breaker admits the message.
 
-        Return the outcome. If the tick is over, or the message left the queue or was parked, return None without an
-        attempt.
+        Then make one attempt and return its outcome. A new token can end the wait for the breaker (see `TOKEN_S`). If
+        the tick is over, or the message left the queue or was parked, return None without an attempt.
         """
         async with tick.turns:
             while True:

@@ -29,13 +29,14 @@ ESTIMATED_PRICE = 300.0
 DAY_PRICE = 10.0
 RESET_PRICE = 600.0
 RUN_PRICE = 1000.0
-"""Maximum cost of skipped readings in a row. It is less than the price of two resets."""
+"""Maximum cost of skipped readings in a row, and the price of a replacement by which a daily register rises. It is less
+than the price of two resets."""
 FITS_SHARE = 0.05
 """If the counter can grow in a gap by more than this share of the register's range, the growth in the gap is an
 estimate, because the counter of a replacement device would often fit by chance."""
 _SINGLE = 1.5
-"""A growth that has a price costs at least this factor times the weight of its reading. To skip only this reading is
-cheaper, so the growth counts only after another reading confirms it."""
+"""A late growth and a rollover, estimated or not, cost at least this factor times the weight of the reading. To skip
+only this reading is cheaper, so the growth counts only after another reading confirms it."""
 
 
 class TransitionKind(Enum):
@@ -70,7 +71,7 @@ class Transition(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """A new reading, with the data that explain it."""
+    """A new reading, with the data that explain it. `value` in Wh, `at` in Unix seconds."""
 
     value: float
     at: float

@@ -11,7 +11,7 @@ from agent.outbox.queue import Outbox
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The numbers of waiting, parked and dropped messages."""
+    """The state of the queue."""
 
     waiting: int
     """This includes the live and the undated messages."""

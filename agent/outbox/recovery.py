@@ -44,7 +44,8 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
     """Open or create the file. Replace it if it is damaged, or if `damage` is not None.
 
     `damage` is what the caller knows of the damage, in words. Raises sqlite3.Error or OSError if the disk is not
-    writable, and NotAloneError if another agent has locked the directory.
+    writable, sqlite3.Error if another process has locked the file, and NotAloneError if another agent has locked the
+    directory.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     replacement = replacement_of(path)

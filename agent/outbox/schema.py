@@ -108,8 +108,8 @@ def row_of(record: Record) -> tuple[Any, ...]:
 def record_from(row: tuple[Any, ...]) -> Record:
     """Return the record of a row of COLUMNS.
 
-    Raises DamagedRecordError if id or body differ from what was stored, if a column of numbers has another value, or if
-    the seq is too large.
+    Raises DamagedRecordError if id or body differ from what was stored, if a column of numbers has a value of another
+    type, or if the seq is too large.
     """
     seq, identity, created, attempts, refusals, next_try, parked, boot, mono, crc, body = row
     # The first schema had no checksum.

@@ -40,8 +40,8 @@ class DeviceHealth:
     told: bool = False
     """Whether the log has reported the present outage."""
     slow: bool = False
-    """Whether the last or the present poll took longer than `Device.patience_s`. Not updated for a device alone on its
-    link."""
+    """Whether the present poll took longer than `Device.patience_s`; if none is in progress, whether the last one did.
+    Not updated for a device alone on its link."""
     took_s: float = 0.0
     """Duration of the last answered poll in seconds."""
     cycle_s: float | None = None

@@ -29,7 +29,7 @@ _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLI
 
 
 class UnusableFileError(sqlite3.DatabaseError):
-    """The file is damaged, is not a database of this agent, or was written by a later version of the agent."""
+    """The file is damaged, is not a database of this agent, or has the schema of another version of the agent."""
 
 
 def code(error: BaseException) -> int | None:
@@ -145,7 +145,8 @@ class WatchedFiles:
         self._all = [(path, self._opened), *sides]
 
     def size(self) -> int:
-        """Return the size of the file in bytes. If the file was moved or removed, return its last known size."""
+        """Return the size of the file in bytes. If `path` does not name it any more or cannot be read, return its last
+        known size."""
         with contextlib.suppress(OSError):
             now = self._path.stat()
             if os.path.samestat(self._opened, now):
@@ -221,7 +222,7 @@ def remove(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the renames in this directory survive a power cut."""
+    """Make the renames and deletions in this directory survive a power cut."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -1,6 +1,6 @@
 """Modbus links: one connection and one lock for each host and port, or for each serial port. A link never writes.
 
-A `Link` connects at its first read and keeps its connection. Its guarantees:
+A `Link` connects at its first request and keeps its connection. Its guarantees:
 
 - It sends one request at a time and has one connection at a time. It closes the old connection before it opens a new
   one.

@@ -70,7 +70,7 @@ def types_of(profile: Profile) -> str:
 
 
 def confirmation(profile: Profile) -> str:
-    """Return as text how many of the points are confirmed (`Point.confirmed`)."""
+    """Return as text how many of the points are confirmed (`Point.confirmed`). The points of variants do not count."""
     confirmed = sum(point.confirmed for point in profile.points)
     if confirmed == len(profile.points):
         return "confirmed" if confirmed else "by discovery"

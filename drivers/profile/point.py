@@ -49,7 +49,8 @@ class Point:
     valid: Mark | None = None
     """While this mark does not hold, the device does not have the value."""
     negative: Mark | None = None
-    """If set, the registers hold a magnitude. The value is negative while this mark holds, else positive."""
+    """If set, the registers hold a magnitude. The value is negative while this mark holds. Without `positive`, it is
+    positive while this mark does not hold."""
     positive: Mark | None = None
     """Only together with `negative`: the value is positive while this mark holds. If both marks hold, or neither of
     them holds, the direction is unknown. The value is then 0 if the magnitude is 0; otherwise it is missing."""
@@ -205,7 +206,12 @@ def _point(table: TomlTable, vocabulary: Vocabulary) -> Point:
 def _fallbacks(table: TomlTable, others: list[dict[str, Any]], point: Point, vocabulary: Vocabulary) -> Iterator[Point]:
     """Yield the fallbacks. Raises ProfileError.
 
-    A fallback inherits the keys for registers and encoding that it does not set itself. It does not inherit the marks.
+    A fallback inherits the keys for registers and encoding that it does not set itself, with two exceptions:
+
+    - If it sets `address` or `addresses`, it inherits neither of them.
+    - If it sets `type`, it does not inherit `invalid`.
+
+    It does not inherit the marks.
     """
     shared = {key: value for key, value in table.content.items() if key not in _POINT_ONLY_KEYS | _MARK_KEYS}
     for index, own in enumerate(others):

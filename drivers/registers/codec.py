@@ -86,7 +86,7 @@ class Encoding:
 
     @property
     def bits(self) -> int:
-        """Number of bits of a number."""
+        """Number of bits of the raw number."""
         return 8 if self.is_byte else 16 * self.width
 
     @property

@@ -3,7 +3,7 @@
 Not mapped on purpose:
 
 - power factors of models 10x and 20x: a percentage by the definition, but a fraction in several devices
-- ratings and settings (12x, 702), except the capacity of a battery
+- ratings and settings (12x, 702), except the capacity of a battery; `RATINGS` has the points of the rated power
 - single strings, modules and cells (803-805)
 """
 
