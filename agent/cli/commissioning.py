@@ -187,9 +187,10 @@ def _subject_at(address: Address, driver: str, catalogue: Catalogue) -> Subject:
 
 
 def check_online(config: Config, site: Site, warnings: Sequence[str], as_json: bool) -> None:
-    """Poll every device, connect to every endpoint, and print the results. Only JSON contains `warnings`.
+    """Poll every device of `site`, connect to every enabled endpoint, and print the results.
 
-    If something fails, print one line for each failure on standard error and end with exit status 1.
+    Only JSON contains `warnings`. If something fails, print one line for each failure on standard error and end with
+    exit status 1.
     """
     import asyncio
 

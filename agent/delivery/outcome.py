@@ -62,9 +62,10 @@ class Retry:
 
     @property
     def cause(self) -> str:
-        """A text that is equal for failures with the same cause. The log reports each cause once per outage.
+        """A text that is equal for failures with the same cause.
 
-        It does not contain the endpoint's text or the time of day, because these can be different each time.
+        The log reports each cause at most once per outage. The cause does not contain the endpoint's text or the time
+        of day, because these can be different each time.
         """
         return self.kind if self.answered or self.kind == "tls" else self.reason
 
