@@ -4,7 +4,7 @@ which there is room.
 The new file is written beside the damaged one and then renamed. A power cut at any moment loses nothing: either the
 damaged file is still at its path, or the new file is complete.
 
-`copy_to` is for another case: the file was removed or replaced while it was open.
+`copy_to` is for another case: the file was removed while it was open.
 """
 
 from __future__ import annotations
