@@ -35,8 +35,9 @@ FITS_SHARE = 0.05
 """If the counter can grow in a gap by more than this share of the register's range, the growth in the gap is an
 estimate, because the counter of a replacement device would often fit by chance."""
 _SINGLE = 1.5
-"""A late growth and a rollover, estimated or not, cost at least this factor times the weight of the reading. To skip
-only this reading is cheaper, so the growth counts only after another reading confirms it."""
+"""A late growth, and a fall that a rollover explains, cost at least this factor times the weight of the reading.
+This applies to ESTIMATED transitions too. To skip only this reading is cheaper. So the growth counts only after another
+reading confirms it."""
 
 
 class TransitionKind(Enum):

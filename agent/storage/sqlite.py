@@ -145,8 +145,10 @@ class WatchedFiles:
         self._all = [(path, self._opened), *sides]
 
     def size(self) -> int:
-        """Return the size of the file in bytes. If `path` does not name it any more or cannot be read, return its last
-        known size."""
+        """Return the size of the file in bytes.
+
+        If the file was moved or removed, or cannot be read, return its last known size.
+        """
         with contextlib.suppress(OSError):
             now = self._path.stat()
             if os.path.samestat(self._opened, now):
