@@ -43,8 +43,8 @@ log = structlog.get_logger(__name__)
 # Steps back of up to this many seconds are ignored, because a delay between a scan and the reading of the clock looks
 # like one.
 _STEP_S = 5.0
-# A leap is a leap back if the new offset (wall minus monotonic time) differs by less than this many seconds from the
-# offset before one of the last four leaps.
+# A leap undoes one of the last four leaps if the new offset (wall minus monotonic time) differs by less than this many
+# seconds from the offset before that leap.
 _BACK_S = 60.0
 
 # Energy field of the contract → the quantities that can give its value: first the daily register, then the energy
@@ -182,7 +182,8 @@ class EnergyTracker:
         self._day: tuple[float, float] = inf, inf
         """Unix seconds of the beginning and the end of `date`; infinite if `date` must be calculated again."""
         self._before_leap: deque[tuple[float, dict[CounterId, Ledger]]] = deque(maxlen=4)
-        """The clock's offset and the ledgers before each of the last four leaps. Leaps back are not in it."""
+        """The clock's offset and the ledgers before each of the last four leaps. A leap that undoes another one is
+        not in it."""
 
     def sources_of(self, node: Node, connection_W: float) -> Sources:
         """Return the energy fields of a node; empty if its type has none. New counters get an empty account.
@@ -236,7 +237,10 @@ class EnergyTracker:
             self._report(node, quantity, event)
 
     def add_today(self, sources: Sources, oldest: float, fields: Fields) -> Basis | None:
-        """Add the energies of the day to `fields`, from accounts with a reading since monotonic `oldest`.
+        """Add the energies of the day to `fields`.
+
+        An account can give the energy of a field if it has a reading since monotonic `oldest` and its energy of the day
+        is known. Of two such accounts, the one with the better `Basis` is used. If there is none, the field is omitted.
 
         Each energy is rounded to a multiple of the step of its register, if the step is known. Return the worst `Basis`
         of these energies; None if no energy was added.
@@ -272,9 +276,9 @@ class EnergyTracker:
     def follow_clock(self, offset: float) -> None:
         """Set `offset`: wall minus monotonic time, in seconds. Call this only while the clock is trusted.
 
-        `_leap` handles a step by more than `RELABEL_S`. After a smaller step back, the last readings would be in the
-        future, so the times in the ledgers are moved. After a smaller step forward, the gap between two readings is
-        only longer, so no times are moved.
+        `_leap` handles a step by more than `RELABEL_S`. After a smaller step back by more than `_STEP_S`, the last
+        readings would be in the future, so the times in the ledgers are moved. After a smaller step forward, the gap
+        between two readings is only longer, so no times are moved.
         """
         step = offset - self.offset
         if abs(step) > RELABEL_S and self.offset > -inf:
@@ -298,8 +302,9 @@ class EnergyTracker:
     def _leap(self, step: float, offset: float) -> None:
         """Handle a leap by `step` seconds to `offset`.
 
-        A wrong time service can cause a leap and later a leap back. After the leap back, the ledgers continue with the
-        days that they had before the leap.
+        A wrong time service can cause a leap that a later leap undoes. After the later leap, the ledgers continue with
+        the days that they had before the first one. The times in the ledgers are moved by `step`, except after a leap
+        forward that undoes no other leap.
         """
         then = next((ledgers for left, ledgers in self._before_leap if abs(left - offset) < _BACK_S), {})
         if not then:

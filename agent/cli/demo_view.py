@@ -65,7 +65,7 @@ class DemoDisplay:
     summary: Summary | None
     arrivals: Sequence[Verdict]
     counts: Mapping[str, int]
-    """Name of a verdict → number of messages. Only "accepted" and "refused" are shown."""
+    """`Validator.counts` of the receiver. Only "accepted" and "refused" are shown."""
     clock: str
     """The time at the site, as text."""
     closing: str
@@ -110,7 +110,7 @@ def _as_json(message: dict[str, Any]) -> Text:
 
 
 def _grid(columns: Sequence[tuple[str, int]]) -> Table:
-    """Return a table with these columns (title, minimum width). A column of width 0 shrinks first. The last wraps."""
+    """Return a table with these columns (title, minimum width in characters). Only the last column wraps."""
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column, width in columns:
         numbers = column in ("power", "polls", *_NAMES.values())

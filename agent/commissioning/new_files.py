@@ -59,7 +59,7 @@ def replace(path: Path, before: str, text: str, access: Access | None = None) ->
 def _temporary(path: Path, text: str, access: Access) -> Iterator[Path]:
     """Yield a temporary file with this text, synced to the disk. After the `with` block, sync its directory.
 
-    Some file systems cannot sync a directory, so this error is ignored. The temporary name is always removed.
+    If the directory cannot be synced, no error is raised. The temporary name is always removed.
     """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
@@ -72,7 +72,7 @@ def _temporary(path: Path, text: str, access: Access) -> Iterator[Path]:
                 _set_access(descriptor, access)
             os.fsync(descriptor)
         yield temporary
-        with contextlib.suppress(OSError):  # the file has its new content already, so the caller has not failed
+        with contextlib.suppress(OSError):  # some file systems cannot do this, and the file has its new content
             _sync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)

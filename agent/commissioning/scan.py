@@ -145,9 +145,10 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def closed_reasons(scanner: Scanner) -> list[str]:
-    """Return why nothing was found: one line for each port of a host that could not be opened.
+    """Return the lines that say why nothing was found.
 
-    If no port or more than `_MOST_REASONS` ports failed to open, return one general line.
+    If 1 to `_MOST_REASONS` ports of hosts could not be opened, each of these ports has one line. Otherwise the result
+    is one general line.
     """
     closed = scanner.closed
     return closed if 0 < len(closed) <= _MOST_REASONS else ["no device found"]

@@ -68,7 +68,8 @@ def unreadable_files(config: Config, file: Path, reader: ServiceUser) -> Iterato
     """Yield a sentence for each file that the service needs and cannot read.
 
     The files are the configuration `file`, the files that it names, and the site's own profiles. The token files of
-    endpoints are not checked, because systemd gives the service a copy of each.
+    endpoints are not checked, because systemd gives the service a copy of each. The files of disabled endpoints are not
+    checked, because the service does not use them.
 
     Yield another sentence if the queue is outside the directory that the service can write to.
     """
@@ -82,7 +83,7 @@ def unreadable_files(config: Config, file: Path, reader: ServiceUser) -> Iterato
 
 
 def missing_credentials(directories: Sequence[Path] = _UNIT_DIRECTORIES) -> Iterator[str]:
-    """Yield a sentence for each credential of a drop-in whose file does not exist.
+    """Yield a sentence for each credential that a drop-in loads from a file that does not exist.
 
     The file is not necessary if SetCredential= in the unit or in a drop-in gives the credential a value that is not
     blank. The unit's own value of `push_token` is blank. The files of credentials in the unit itself are optional.

@@ -34,7 +34,8 @@ from drivers.protocol import MAX_PORT, is_ip_address, zone_mistake
 
 _LONGEST_URL = 8000
 """Maximum characters of a URL. Servers should accept this length (RFC 9110, section 4.1), but may refuse more."""
-# Far more than any site needs, so that sums and products of the numbers of a configuration stay finite.
+# The maxima are far above, the minimum is far below what any site needs. They keep the sums, products and quotients of
+# the numbers of a configuration finite.
 MAX_SECONDS = 1e9
 MIN_SECONDS = 0.001
 _MAX_AMOUNT = 1e15
@@ -118,7 +119,10 @@ def _limited_quantity(name: str) -> str:
 
 
 def _limit(value: Any) -> tuple[float, float]:
-    """Return (lowest, highest). One number n means (-n, n). Raises ValueError for anything else."""
+    """Return (lowest, highest) for a list of these two numbers, or (-n, n) for one number n.
+
+    Raises ValueError for anything else, if a number is NaN or beyond `_MAX_AMOUNT`, or if lowest is above highest.
+    """
     bounds = value if isinstance(value, list | tuple) else [value, value]
     numbers = [bound for bound in bounds if isinstance(bound, int | float) and not isinstance(bound, bool)]
     if any(abs(number) > _MAX_AMOUNT for number in numbers):

@@ -38,7 +38,8 @@ class Learned:
     refused: frozenset[int] = frozenset()
     """Seqs of live messages that were refused since the last delivery of a live message."""
     parked: tuple[int, ...] = ()
-    """Seqs of messages that became dead letters since the last delivery of a live message."""
+    """Seqs of messages that became dead letters since the last delivery of a live message. Messages that the agent put
+    back into the queue are not in it."""
     live_pause: AskedPause | None = None
     """The pause that the answer to a live message asked for; None when it is over, or if a delivery ended it."""
     backlog_pause: AskedPause | None = None
@@ -51,7 +52,7 @@ class Learned:
 def fingerprint(config: PushConfig, agent: str) -> str:
     """Return a key that changes with the configuration of the endpoint and with `agent`, the agent's name and version.
 
-    All parts of `url` except its query change the result. The other keys in `_NOT_SETTINGS` do not change it. The
+    Of `url`, the scheme, host, port and path change the result. The other keys in `_NOT_SETTINGS` do not change it. The
     result contains no secret.
     """
     settings = {key: value for key, value in config.as_dict().items() if key not in _NOT_SETTINGS}

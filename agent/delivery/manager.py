@@ -65,7 +65,10 @@ class Delivery:
             self._sending = group.create_task(self.sender.run(), name=f"push {self.push.name}")
 
     async def submit(self, bodies: Sequence[bytes], at: float) -> None:
-        """Store messages durably, and send them before all others. `at` is their time as a monotonic second."""
+        """Store messages durably, as those of the newest tick. `at` is their `time` as a monotonic second.
+
+        They are sent before all others. While the wall clock is not trusted, they wait in the queue.
+        """
         async with self._held:
             await self.sender.submit(bodies, at)
 

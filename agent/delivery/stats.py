@@ -25,8 +25,8 @@ class State(StrEnum):
     WELL = "well"
     """No attempt failed since the last delivery. A refusal of a single message is not a failure."""
     FAILING = "failing"
-    """An attempt failed since the last delivery, or a pause from before the restart continues. The endpoint is not
-    misconfigured."""
+    """An attempt failed since the last delivery, or `DeliveryStats.pause_continues` was called since then. The endpoint
+    is not misconfigured."""
     MISCONFIGURED = "misconfigured"
     """Since the last delivery, an answer showed that the URL, the token or the schema is wrong."""
 
@@ -53,7 +53,8 @@ class DeliveryStats:
     """Monotonic second at which delivery to the endpoint began: at the start, or at the reload that added it."""
     state: State = State.WELL
     failing_since: float | None = None
-    """Monotonic second of the first failure since the last delivery; None while the endpoint is well."""
+    """Monotonic second of the first failure since the last delivery, or of `pause_continues` if that was earlier; None
+    while the endpoint is well."""
     accepted: bool = False
     """Whether the endpoint accepted a message since the start, or since `forget_endpoint`."""
     last_failure: str | None = None
@@ -116,7 +117,10 @@ class DeliveryStats:
         self.last_failure = "the endpoint asked for a pause before the restart"
 
     def forget_endpoint(self) -> None:
-        """Reset the state, because another configuration can have another endpoint. The counters continue."""
+        """Reset the state, because another configuration can have another endpoint.
+
+        The counters, `recent` and the time of the last delivery do not change.
+        """
         self.accepted = False
         self.behind = None
         self.state, self.failing_since, self.last_failure = State.WELL, None, None

@@ -154,7 +154,8 @@ class EnergyStore:
     ) -> None:
         """Write all data. `time` is the Unix second of the last push, 0 if unknown.
 
-        If the data cannot be written, no error is raised. The first failed save and the next successful one are logged.
+        If the data cannot be written, no error is raised. The first of several failed saves is logged, and the first
+        successful save after a failed save or a failed `open`.
         """
         rows: dict[str, Sequence[tuple[str, ...]]] = {
             "ledger": [(node, quantity.value, _sealed(to_json(each))) for (node, quantity), each in ledgers.items()],

@@ -1,8 +1,9 @@
 """Makes room for the queue on a full disk, and decides which records are dropped for this.
 
-When a write fails because the disk is full, the queue's file takes the space of its reserve. At later failures it takes
-what little space has become free. After that, dead letters and then the oldest other records are dropped. If the file
-has its configured size, records are dropped at once.
+A write fails if the queue's file has its configured size, or if the disk is full. If the file has its configured size,
+records are dropped at once. Otherwise the file takes free space: at the first failure the space of its reserve
+(`agent.outbox.disk_reserve`), at later failures what little has become free. If there is no free space, records are
+dropped. Dead letters are dropped first, then the oldest other records.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Connections:
         """The deadlines in monotonic seconds. The connection that made no progress for the longest time comes first."""
 
     def opened(self, connection: socket.socket, seconds: float) -> None:
-        """Add a new connection. It is closed after `seconds` unless `extend` sets a new deadline."""
+        """Add a new connection. Its deadline is `seconds` from now."""
         with self._lock:
             while len(self._deadlines) >= self._most:
                 self._close(next(iter(self._deadlines)))

@@ -74,7 +74,7 @@ class Validator:
     """Checks the POSTs of a sender.
 
     - `token`: one bearer token, or several separated by spaces during a rotation. All belong to one site.
-    - `site`: the id of this site. None: the site of the first accepted message.
+    - `site`: the id of this site. None: the site of the first message that is accepted or restored.
     - `secrets`: as in `receiver.signature`. None: no signature is required.
     - `interval_s`: the push interval in seconds. None: it is learned from the messages.
     - `keep`: stores an accepted message by its id. It is called after all checks and before the acknowledgement. It

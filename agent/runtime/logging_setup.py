@@ -28,7 +28,10 @@ _INDISCREET = ("httpx", "httpcore")
 
 
 def configure(level: str, format: Format = "auto", stream: TextIO | None = None) -> None:  # noqa: A002 - the key's name
-    """Write events of `level` and above, also warnings of libraries, to `stream`; None means standard error."""
+    """Write events of `level` and above to `stream`; None means standard error.
+
+    Warnings and errors of libraries are events too, but `_NOISY` and `_INDISCREET` have other levels.
+    """
     out = stream if stream is not None else sys.stderr
     number = getattr(logging, level.upper())
     # A reload keeps the RepeatLimiter, because a new one would log repeated events again.

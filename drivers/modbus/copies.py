@@ -11,8 +11,8 @@ So a frame that is equal to an earlier reply to another request is checked befor
   reply is equal to the first frame, that frame was no copy: the device has equal registers. Otherwise it was a copy.
 
 After the first such check that finds no copy, equal replies are accepted at once. On a line where a copy was seen,
-`_CHECKS_WITH_COPIES` such checks in a row are needed. If bytes arrive while no request waits for a reply, at least one
-more check is needed.
+`_CHECKS_WITH_COPIES` such checks in a row are needed. If at least `_SHORTEST` bytes arrive while no request waits for a
+reply, at least one more check is needed.
 
 A frame that is equal to an earlier reply to the same request is checked only after a copy was seen on this line. Before
 that, it is used at once, because two reads of the same registers usually have equal replies.
