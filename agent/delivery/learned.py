@@ -1,6 +1,6 @@
 """What the agent learned from the answers of an endpoint, and its conversion to a note. Pure.
 
-The note is a small file beside the queue. The next start reads it.
+The note is a small file beside the queue. Each new `Sender` reads it: at a start, and at a reload that replaces it.
 """
 
 from __future__ import annotations

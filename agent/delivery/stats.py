@@ -112,7 +112,10 @@ class DeliveryStats:
         return self.state is not before
 
     def pause_continues(self, now: float) -> None:
-        """Note at monotonic second `now` that a pause that the endpoint asked for before the restart continues."""
+        """Note at monotonic second `now` that a pause continues.
+
+        The endpoint asked for it before a restart, or before a reload that replaced the sender.
+        """
         self.state, self.failing_since = State.FAILING, now
         self.last_failure = "the endpoint asked for a pause before the restart"
 
