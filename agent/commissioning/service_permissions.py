@@ -67,9 +67,11 @@ def service() -> ServiceUser | None:
 def unreadable_files(config: Config, file: Path, reader: ServiceUser) -> Iterator[str]:
     """Yield a sentence for each file that the service needs and cannot read.
 
-    The files are the configuration `file`, the files that it names, and the site's own profiles. The token files of
-    endpoints are not checked, because systemd gives the service a copy of each. The files of disabled endpoints are not
-    checked, because the service does not use them.
+    The files are the configuration `file`, the files that it names, and the site's own profiles. Two kinds of files are
+    not checked:
+
+    - The token files of endpoints. With LoadCredential=, systemd gives the service a copy.
+    - The files of disabled endpoints. The service does not use them.
 
     Yield another sentence if the queue is outside the directory that the service can write to.
     """
