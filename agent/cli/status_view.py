@@ -72,7 +72,7 @@ def ask(config: StatusConfig) -> dict[str, Any]:
 
 
 def show(status: dict[str, Any], *, as_json: bool) -> None:
-    """Print the status as tables, or as JSON. Raises NoAnswerError."""
+    """Print the status as tables, or as JSON. Raises NoAnswerError if the tables cannot show the status."""
     if as_json:
         print(json.dumps(status, indent=2))  # noqa: T201 - what the command is for
         return

@@ -82,7 +82,7 @@ def _without_capacity(devices: Iterable[Device]) -> Iterator[str]:
 def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
     """Warn of several nodes in the total with the same type, address and channel.
 
-    Relays are omitted, because a relay board has many outputs at one address.
+    Relays and contacts are omitted, because an output and an input of one board can have the same channel number.
     """
     found: dict[tuple[str, str, str], list[str]] = {}
     for device in devices:

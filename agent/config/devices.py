@@ -17,8 +17,8 @@ class ConnectionConfig(Section, ConnectionTable):
     """[connection.NAME]: a link that several devices can share."""
 
     transport: TransportName = "tcp"
-    """How frames are sent. `rtu` and `ascii`: a serial line. `rtu_over_tcp` and `ascii_over_tcp`: a converter that
-    passes the frames of its serial line on unchanged."""
+    """How frames are sent. `tcp`, `udp` and `tls`: Modbus TCP over TCP, UDP or TLS. `rtu` and `ascii`: a serial line.
+    `rtu_over_tcp` and `ascii_over_tcp`: a converter that passes the frames of its serial line on unchanged."""
     host: Host | None = None
     """The name or the address of a device or gateway; not for `rtu` and `ascii`."""
     port: Port | None = None
@@ -44,7 +44,7 @@ class ConnectionConfig(Section, ConnectionTable):
     client_key_file: FilePath | None = None
     """The key of `client_cert_file`, without a passphrase."""
     server_name: str | None = None
-    """The name in the device's certificate, if it differs from `host`."""
+    """The name in the device's certificate, for `tls`. Default: `host`."""
 
     @model_validator(mode="after")
     def _address(self) -> Self:

@@ -1,6 +1,8 @@
 """Finds the bearer token of an endpoint, and checks it.
 
 The first of these that has a usable token is used: `token_file`, the systemd credential, `token` in the configuration.
+If the endpoint rejects this token, a different token in the others is used (`agent.security.Token`).
+
 A credential is a copy of a file. systemd makes the copy at the start of the service, so the copy does not follow a
 rotation of the file. If the user of the service cannot read the file itself, a rotation needs a restart of the service.
 """
@@ -32,14 +34,14 @@ def token_of(push: PushConfig, environ: Mapping[str, str]) -> Token:
 
 
 def mistakes(pushes: Sequence[PushConfig], environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield one line per unusable token of an enabled endpoint: key, rule, file."""
+    """Yield one line for each enabled endpoint whose token is missing or unusable: key, rule, file."""
     for index, push in enumerate(pushes):
         if push.enabled and (rule := _mistake(push, environ)):
             yield f"{endpoint_key(pushes, index)}.{rule}"
 
 
 def _mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:
-    """Return the key of the unusable token, the rule and the file; None if no mistake is found."""
+    """Return the key of the missing or unusable token, the rule and the file; None if no mistake is found."""
     if push.token is not None:
         token = push.token.get_secret_value().strip()
         if not token:
@@ -68,6 +70,8 @@ def usable(token: str) -> bool:
 
 def token_path(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
     """Return the file of the token; None if there is no `token_file` and no systemd credential.
+
+    If there is only one of these, return it. If there are both, return:
 
     - `token_file`, if it has a usable token.
     - Otherwise the systemd credential, if it has a usable token, or if this process cannot read it.

@@ -220,7 +220,7 @@ def message_name(message: dict[str, Any]) -> str:
 def problems(message: Any) -> list[str]:
     """Return one line for each mistake of a message; empty if it is valid. An unknown field is not a mistake.
 
-    Null values are reported only if the message has no other mistake.
+    A null in an unknown field is reported only if the message has no other mistake.
     """
     if not isinstance(message, dict):
         return ["the message is not a JSON object"]

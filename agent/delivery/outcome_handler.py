@@ -95,7 +95,8 @@ class OutcomeHandler:
         """Evaluate a tick that a newer tick replaces. It had `made` messages; `tried` of them had an attempt.
 
         If the endpoint is well, messages without an attempt show that it is too slow for the interval. It is fast
-        enough again after some ticks without such messages (`LiveRate`).
+        enough again after some ticks without such messages (`LiveRate`). If the endpoint is not well, such messages
+        show nothing, and the earlier ticks are forgotten.
 
         Call this for each replaced tick that has a message without an attempt. If the result is True, also call it for
         the next replaced tick, even if all messages of that tick had an attempt.
@@ -112,7 +113,8 @@ class OutcomeHandler:
     def _count_late(self, late: int, made: int) -> None:
         """Count late live messages after a delivery: `late` of `made` messages had no attempt before the next tick.
 
-        If the endpoint was fast enough before, log that it is too slow now.
+        If the endpoint was fast enough before, log that it is too slow now. `LiveRate.words` is the reason in the log;
+        if there are no such words, nothing is logged.
         """
         if not late:
             return

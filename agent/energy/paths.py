@@ -1,4 +1,4 @@
-"""Extends a path by one reading: total, days and events. Pure.
+"""Begins a path at a reading, or extends it by one reading: total, days and events. Pure.
 
 `agent.energy.ledger` explains path, cost, price and candidate.
 """

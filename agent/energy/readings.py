@@ -55,9 +55,9 @@ _EVENTS = 8
 """Maximum number of undecided events of the best path. If there are more, the oldest ones are reported although they
 are undecided, so that the state stays small."""
 _FIRST_S = 15.0
-"""The seconds that the first reading represents."""
+"""The seconds that the first reading represents, and the maximum for the second one."""
 _WEIGHT_S = 300.0
-"""Maximum seconds that a reading represents."""
+"""Maximum seconds that a reading represents. From the third reading on, the previous interval is a maximum too."""
 _INTERVALS = 3
 """A reading is at the usual interval if it comes at most a minute after the previous reading, or at most this many
 times the previous interval after it."""
@@ -222,7 +222,7 @@ def _observed(
 
 
 def _learned(reading: Observation, origin: Candidate, transition: Transition | None, *, usual: bool) -> Turnover:
-    """Return the power limits after a transition from `origin`. This learns a finer step of the register.
+    """Return the turnover after a transition from `origin`, with a finer step of the register if the growth shows one.
 
     `usual`: whether `origin` is the previous reading and the interval is usual.
     """

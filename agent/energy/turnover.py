@@ -30,7 +30,7 @@ PERIOD_S = 600.0
 GAP_AFTER_S = 86_400.0
 """From this value of `Turnover.compared_s` on, the largest measured power also limits the growth in a gap."""
 _LIMIT_MARGIN = 1.25
-"""The limits are this many times the configured maximum power."""
+"""If `limits` are configured, all power limits are this many times the power in `limits`."""
 _SEEN_MARGIN = 2.0
 """The limit between readings is this many times the largest measured power."""
 _MOST_MARGIN = 4.0

@@ -28,14 +28,14 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-# Bytes of new messages that are kept in memory while the disk is not writable.
+# Maximum bytes of new messages that are kept in memory while the disk is not writable.
 MEMORY_BYTES = 4 * 1024 * 1024
 # A read or write stops after this many tries that find a damaged file or record.
 _TRIES = 16
 # Number of records in one transaction of a copy.
 _CHUNK = 256
-# Seconds after which the write-ahead log is written back into the file. The daemon calls `checkpoint_if_due` every 2 s,
-# so at most the messages of a minute are only in this log.
+# Seconds after which the write-ahead log is written back into the file. The daemon calls `checkpoint_if_due` at least
+# every 2 s, so at most the messages of a minute are only in this log.
 CHECKPOINT_S = 50.0
 # If this many records are only in the write-ahead log, it is written back before `CHECKPOINT_S` have passed.
 _MAX_RECENT = 256
@@ -60,8 +60,9 @@ class ResilientStore:
         self._told_removed = False
         """Whether the event `outbox_removed` was logged for the open file."""
         self._may_exceed_bound = True
-        """Whether the file may be larger than the configured size. True after the file is opened, until the first new
-        message. SQLite fills the free pages of a larger file again, so `write` drops the oldest messages."""
+        """Whether the file may be larger than the configured size. True after the file is opened. `write` sets it to
+        False when it has saved a new message and the file is not larger. SQLite fills the free pages of a larger file
+        again, so `write` drops records."""
         self.last_seq = 0
         """The highest seq so far."""
         self.drops = Drops()
@@ -208,7 +209,8 @@ class ResilientStore:
     def write(self, changes: PendingWrites, *, durable: bool = False) -> None:
         """Make these changes. If `durable`, they survive a power cut, except while changes are kept in memory.
 
-        A change of a deleted record has no effect. If there is no room for new records, the oldest records are dropped.
+        A change of a deleted record has no effect. If the file has no room for new records, other records are dropped:
+        first dead letters, then the oldest of the others.
         """
         if changes.added:
             self.last_seq = max(self.last_seq, *changes.added)

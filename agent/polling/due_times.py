@@ -3,9 +3,10 @@
 - The due times are counted from a tick of the pushes. An interval is fitted: it is shortened until it divides the push
   interval or is a multiple of it. So a device whose interval is not longer than the push interval has a due time for
   each tick: the tick minus the lead of its link.
-- Not all links of a large site are polled at the same moment. A hash of the link's address gives each link a moment
-  before the tick. The time from that moment to the tick is the lead of the link. The leads are less than `LINK_S` times
-  the number of links, and less than one interval. Up to `LINKS_AT_ONCE` links are all polled at the tick itself.
+- Up to `LINKS_AT_ONCE` links are all polled at the tick itself. The links of a larger site are not all polled at the
+  same moment: a hash of the link's address gives each link a moment at or before the tick. The time from that moment to
+  the tick is the lead of the link. The leads are less than `LINK_S` times the number of links, and less than one
+  interval.
 - The link worker skips a due time if the device still waits for its poll or is being polled, or if a later due time
   has passed too. The next due times do not move.
 """

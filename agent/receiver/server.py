@@ -34,7 +34,7 @@ overlap."""
 _MAX_HEAD = 16 * 1024
 """Maximum bytes of the request line and the headers together."""
 _LENGTH = re.compile("[0-9]{1,9}")
-# Seconds for which a sender may keep its connection open between two requests.
+# Maximum seconds for which a sender may keep its connection open before its first request or between two requests.
 _IDLE_S = 600.0
 # Maximum seconds of a TLS handshake, and of a request with its answer. One that takes longer is an attack or a broken
 # connection, even if bytes still arrive.

@@ -295,7 +295,7 @@ def _resolutions(node: Node, driver: Driver) -> dict[Quantity, Resolution]:
 
 
 def _when_offline(device: DeviceConfig, driver: Driver, type_: NodeType) -> WhenOffline:
-    """Return the `when_offline` of a node. Only a solar node can have "sleep"; other nodes have "missing" instead."""
+    """Return the `when_offline` of a node. A node that is not solar has "missing" instead of "sleep"."""
     wanted = device.when_offline or ("sleep" if driver.defaults.sleeps else "missing")
     return "missing" if wanted == "sleep" and type_ is not NodeType.SOLAR else wanted
 

@@ -2,8 +2,8 @@
 
 People attach a dump to a report about a device. A dump can test a profile without the device.
 
-The file is JSON. Addresses and words are decimal. A list has consecutive words; its key is the address of the first
-word. The agent writes at most 16 words per list, and reads lists of any length:
+The file is JSON. Addresses and words are decimal. The word of a bit is 0 or 1. A list has consecutive words; its key is
+the address of the first word. The agent writes at most 16 words per list, and reads lists of any length:
 
     {"type": "grid", "vendor": "…", "model": "…", "driver": "eastron-sdm630", "source": "…", "unit_id": 1,
      "registers": {"holding": {"40000": [21365, 28243, …]}, "input": {…}, "coil": {…}, "discrete": {…}},

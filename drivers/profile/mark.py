@@ -33,8 +33,8 @@ class Mark:
     also: tuple[Mark, ...] = ()
     """Further marks that must all hold."""
     grace_s: float = 0.0
-    """A mark of a point still holds this many seconds after the last poll in which all its registers matched. The marks
-    of variants and repeated blocks have 0."""
+    """A mark of a point still holds this many seconds after the last poll in which all its registers matched. The mark
+    of the family and the marks of variants and repeated blocks have 0."""
     unit_id: int | None = None
     """The unit id on the same link that has the registers; None means the unit id of the device."""
 

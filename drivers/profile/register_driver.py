@@ -1,11 +1,12 @@
 """Reads devices by a profile, with the fewest requests per poll.
 
-- If the device refuses registers, only the readings that need them are missing, and `Scan.errors` has the refusal. It
-  lacks exceptions 2 and 3 (see `drivers.registers.refusals`) for optional points, and for points that can be read
+- If the device refuses some registers, only the readings that need them are missing, and `Scan.errors` has the refusal.
+  It lacks exceptions 2 and 3 (see `drivers.registers.refusals`) for optional points, and for points that can be read
   without these registers.
 - If the device is busy, the request is repeated once.
 - The poll ends at once, without readings, if the device does not respond, the link fails, the gateway cannot reach the
   unit, or a reply is wrong. Because no request follows such a failure, all readings of a scan have about the same time.
+  The request for the rated power is an exception: it comes after the readings, and its failure changes nothing.
 
 A family has several layouts if it has variants, or repeated blocks whose number is read from the device. Some registers
 select the layout. They are read at the start of the first poll and of the poll after a failed one. They are also read
@@ -15,9 +16,9 @@ The first poll uses the layout that it selects. Later, a new layout is used only
 it, because these registers may be wrong for a moment while a device starts. Until then, the readings are missing, and
 `Scan.errors` has the reason.
 
-If the device refuses such a register for a moment (`drivers.profile.selection`), the layout of the poll before remains
-in use, and the next poll reads these registers again. But if the poll before failed or had no confirmed layout, this
-poll fails too.
+The device may refuse such a register for a moment (`drivers.profile.selection`). If the poll before failed or had no
+confirmed layout, this poll then fails. Otherwise the layout of the poll before remains in use, and the next poll reads
+these registers again.
 
 The site's `ReadOptions` override the profile's defaults. The profile's defaults override those of the transport. A word
 order of the site applies to all points, because it is a setting of the device.

@@ -73,14 +73,18 @@ class SolarEdge(SunSpec):
 
 
 class _Battery:
-    """A battery that may not exist. After exception 2 or 3, its registers are not read for `RECHECK_FIRST_S`."""
+    """A battery that may not exist.
+
+    If the device refuses all its registers with exception 2 or 3, they are not read for `RECHECK_FIRST_S`
+    (`drivers.registers.refusals`).
+    """
 
     def __init__(self, registers: RegisterDriver) -> None:
         self._registers = registers
         self._recheck = Recheck()
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan | None:
-        """Return the readings, or None if the device refuses the registers or refused them within `RECHECK_FIRST_S`."""
+        """Return the readings; None if the device refuses all registers, or did so less than `RECHECK_FIRST_S` ago."""
         if self._recheck.is_valid(now()):
             return None
         try:
