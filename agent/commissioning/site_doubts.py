@@ -97,7 +97,7 @@ def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
 
 
 def _two_types(devices: Iterable[Device]) -> Iterator[str]:
-    """Warn of each meter that is read for nodes of different types."""
+    """Warn of each meter that is read for nodes of different types. Hybrids are omitted: they feed such nodes."""
     found: dict[tuple[str, str], list[str]] = {}
     for device in devices:
         for node in device.nodes:

@@ -160,8 +160,8 @@ class OutcomeHandler:
         if outcome.after_s:
             self._memory.asked(live=live)
             self._slot.hold(self._breaker.backlog_at(), self._queue.waiting)
-        # Perhaps only this message makes the endpoint fail. So this message gets a delay of its own, and other messages
-        # are sent before it.
+        # A message that may have reached the endpoint may be the only one that makes it fail. So it gets a delay of its
+        # own, and other messages are sent before it.
         alone_s = max(again_s, self._breaker.backoff.delay(record.attempts + 1)) if outcome.reached else 0.0
         await self._tried(record, alone_s)
         return outcome

@@ -46,8 +46,7 @@ WINDOW_S = 1800.0
 """A candidate is removed when it is older than this many observed seconds (`Ledger.observed_s`), unless it is the best
 one."""
 _APART_S = 90.0
-"""If there are many candidates, a candidate is removed if another one on the same path is less than this many observed
-seconds older."""
+"""`_thinner` removes a candidate if another one on the same path is less than this many observed seconds older."""
 _BEGINNING_S = 120.0
 """Until this many seconds are observed, a new path may begin at any reading, because some devices start with a wrong
 value. This ends earlier if a path shows a change of the counter."""

@@ -4,9 +4,10 @@
 - Otherwise the integrated power is compared with the growth of the counter at the end of each period, if both are
   large enough. After the first comparison, the limit between readings is a multiple of the largest measured power. The
   comparison also corrects the power: if a meter reads a fifth of the real power, the limit is five times as high.
-- Until the first comparison, the limit between readings is at least the power that the site's connection allows. If
-  that connection is not configured, the connection of a house is assumed. If there is still no comparison when the
-  periods add up to a day, usually because the device measures no power, a multiple of `mean_W` replaces this limit.
+- Until the first comparison, and while the power register is not used (`_DEAD`), the limit between readings is at least
+  the power that the site's connection allows. If that connection is not configured, the connection of a house is
+  assumed. When the periods add up to a day or more, a multiple of `mean_W` replaces this limit if `mean_W` is not 0.
+  Usually, this occurs only for devices that measure no power.
 """
 
 from __future__ import annotations

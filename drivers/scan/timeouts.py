@@ -45,7 +45,10 @@ class LearnedTimeout:
         return max(min(self._timeout_s, max(_LEAST_S, _TIMES * self._slowest_s)), _MARGIN * self._slowest_s)
 
     def answered(self, took_s: float) -> None:
-        """Record that a unit or the gateway replied after `took_s`."""
+        """Record that a unit or the gateway replied after `took_s`.
+
+        If the gateway delayed the reply, `took_s` includes the time of the request to the unit that does not respond.
+        """
         self._slowest_s = max(took_s, self._slowest_s or 0.0)
 
     def held_up(self, took_s: float) -> bool:

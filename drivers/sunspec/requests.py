@@ -22,6 +22,7 @@ from drivers.sunspec.models import HEADER, Model
 @dataclass(frozen=True, slots=True)
 class _Item:
     slot: int
+    """Index of the cell."""
     raw: int
     """Index of the raw value among the unpacked numbers."""
     factor: int | None
