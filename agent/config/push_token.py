@@ -1,7 +1,7 @@
 """Finds the bearer token of an endpoint, and checks it.
 
 The first of these that has a usable token is used: `token_file`, the systemd credential, `token` in the configuration.
-If the endpoint rejects this token, a different token in the others is used (`agent.security.Token`).
+If both files have a usable token and the endpoint rejects the first one, the second one is used.
 
 A credential is a copy of a file. systemd makes the copy at the start of the service, so the copy does not follow a
 rotation of the file. If the user of the service cannot read the file itself, a rotation needs a restart of the service.

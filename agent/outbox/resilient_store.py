@@ -34,7 +34,7 @@ MEMORY_BYTES = 4 * 1024 * 1024
 _TRIES = 16
 # Number of records in one transaction of a copy.
 _CHUNK = 256
-# Seconds after which the write-ahead log is written back into the file. The daemon calls `checkpoint_if_due` at least
+# Seconds after which the write-ahead log is written back into the file. The daemon calls `checkpoint_if_due` about
 # every 2 s, so at most the messages of a minute are only in this log.
 CHECKPOINT_S = 50.0
 # If this many records are only in the write-ahead log, it is written back before `CHECKPOINT_S` have passed.

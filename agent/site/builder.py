@@ -121,8 +121,8 @@ class _SiteBuilder:
     def _plan(self, index: int, device: DeviceConfig, driver: Driver) -> _LinkPlan:
         """Return the plan of the link of a device, with the settings of this device included.
 
-        Devices with the same host and port, or the same serial port, share one link, because some devices accept
-        only one client.
+        Devices with the same host and port, or the same serial port, share one link: some devices accept only one
+        client, and a serial line carries only one request at a time.
         """
         settings = self._settings(device, driver)
         plan = self._plans.setdefault(settings.link_key, _LinkPlan(settings, index, []))

@@ -34,7 +34,7 @@ def sunspec_unit(name: str, models: Callable[[], Sequence[Sequence[int]]], unit_
 
 
 def inverter_model(power_W: float, produced_Wh: float, voltage_V: float) -> list[int]:
-    """Return model 103, three-phase inverter. Positive power is production at its AC terminals."""
+    """Return model 103, three-phase inverter. `power_W` is the production at its AC terminals; it is not negative."""
     phase_A = round(100 * power_W / 3 / voltage_V)
     phase_V = round(10 * voltage_V)
     return _model(
