@@ -32,9 +32,9 @@ class ReadOptions:
     """How to read one device. For the first three options, None means the value of the profile."""
 
     max_registers: int | None = None
-    """The most registers in one request."""
+    """Maximum number of registers in one request. Without a value in the profile: 125 (`drivers.protocol`)."""
     max_gap: int | None = None
-    """The most unused registers that a request may include between two used ones."""
+    """Maximum number of unused registers between two used ones in one request."""
     word_order: WordOrder | None = None
     default_max_gap: int = TRANSPORTS["tcp"].max_gap
     """The `max_gap` of the transport, used if neither `max_gap` nor the profile has a value."""

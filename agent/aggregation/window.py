@@ -26,7 +26,7 @@ _COUNTERS = frozenset({Nature.COUNTER, Nature.DAILY})
 
 
 class Dropped(NamedTuple):
-    """An invalid reading: it is outside the range of the device, or the driver says that it is invalid."""
+    """An invalid reading: it is outside its range (`agent.domain.ranges`), or the driver says that it is invalid."""
 
     key: Key
     value: Value | None
@@ -50,7 +50,7 @@ class Collected(NamedTuple):
 _Source = tuple[int, float, float, float, Quantity | None, bool]
 """How a node uses a reading: (index of the first cell, sign 1 or -1, lowest valid value, highest valid value, quantity
 of the counter, whether a mean is calculated). The bounds are in the sign of the device. The quantity is None if the
-reading is no counter or has a phase. A NamedTuple takes longer to unpack."""
+reading has a phase, or is neither a counter nor a daily register. A NamedTuple takes longer to unpack."""
 
 
 @dataclass(slots=True)
@@ -176,8 +176,8 @@ class Window:
     def _update_night(self, power_W: float, at: float, scan: Scan) -> None:
         """Update the night and `_powerless` after `scan`.
 
-        `power_W` is the last power, `at` its monotonic time; minus infinity if there is none. A complete scan without a
-        power counts as no answer. If a solar node has no night yet, such a scan begins one, with 0 W.
+        `power_W` is the last power, `at` its monotonic time. If there is no last power, `at` is minus infinity, and
+        a complete scan counts as no answer. If a solar node has no night yet, such a scan begins one, with 0 W.
         """
         powerless = at == -inf and scan.complete  # a partial scan may lack the power only because it was not read
         if powerless:

@@ -131,7 +131,7 @@ async def run(
     keep_text: bool = False,
     step: Callable[[], None] = lambda: None,
 ) -> Result:
-    """Read the registers, blank private data, and decode the values if the driver is known. Close the link.
+    """Read the registers, close the link, and blank private data. Decode the values if the driver is known.
 
     These registers are read:
 
@@ -139,7 +139,10 @@ async def run(
     - Otherwise, if the driver is known: the registers of its profile, or the SunSpec models if it has no profile.
     - Otherwise: the SunSpec models and the registers of all `profiles`.
 
-    A `DriverError` or a cancellation ends the reading. The result then has what was read before, and a `DriverError`.
+    Refusals and a few time-outs do not end the reading (see `take`). Every other `DriverError`, a failed search
+    for SunSpec models, or a cancellation ends it. The result then has what was read before and a `DriverError`, but no
+    decoded values. If no driver is known, the reading continues after a search that finds no SunSpec models, is refused
+    or gets no reply.
 
     `now` returns monotonic seconds. With `keep_text`, nothing is blanked. `step` is called before each request, except
     those that look for SunSpec models.

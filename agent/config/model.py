@@ -63,11 +63,13 @@ class PollConfig(Section):
 
     interval_s: Seconds = 10.0
     """The time between two polls of a device without `poll_interval_s`. It is shortened until it divides the shortest
-    `push.interval_s`. A longer `poll_interval_s` is shortened to a multiple of that."""
+    `push.interval_s`. A `poll_interval_s` is shortened in the same way or, if it is longer than the shortest
+    `push.interval_s`, to a multiple of it."""
     statistic: Literal["last", "mean"] = "last"
     """The power that is sent: the last value, or the time-weighted mean over the push interval."""
     stale_after_s: Seconds = STALE_INTERVALS * 10.0
-    """A reading that is older than this is not used. Default: three times `interval_s`."""
+    """A reading that is older than this is not used. Default: three times `interval_s`. For a device with
+    `poll_interval_s`, the age is always three times its `poll_interval_s`."""
 
     @model_validator(mode="before")
     @classmethod

@@ -63,7 +63,7 @@ _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProt
 
 
 class LocalError(Exception):
-    """A request cannot be made, because the URL, the token, a certificate or the signing secret is unusable."""
+    """A request cannot be made, because the URL, the token, a TLS file or the signing secret is unusable."""
 
 
 class Endpoint:

@@ -5,11 +5,11 @@ A message passes several objects, each with one task: `DeliveryQueue` stores the
 outcome. `Undated` stores a message without a date, and sets the date later.
 
 The live worker sends each message of the newest tick until it is delivered or parked, with random delays between the
-attempts. When a newer tick replaces the tick, its other messages become backlog. The backlog worker sends the oldest
-message first, at its own pace. While the endpoint is not well, the backlog waits until the retries of all live messages
-have ended. After a start, the backlog waits for the first attempt of a live message, but at most for two push intervals
-or `_LIVE_WITHIN_S`, whichever is shorter. There are enough connections for both workers, so no worker waits for a
-connection. Both workers use the same circuit breaker and `DeliveryStats`.
+attempts. When a newer tick replaces this tick, the messages that still wait become backlog. The backlog worker sends
+the oldest message first, at its own pace. While the endpoint is not well, the backlog waits until the retries of all
+live messages have ended. After a start, the backlog waits for the first attempt of a live message, but at most for two
+push intervals or `_LIVE_WITHIN_S`, whichever is shorter. There are enough connections for both workers, so no worker
+waits for a connection. Both workers use the same circuit breaker and `DeliveryStats`.
 
 Only refusals of live messages can show that the schema is wrong, because an old message may be refused for its age.
 The number of refusals and the time of the next attempt of each message are in the queue, so they survive a restart.
@@ -64,7 +64,7 @@ class Sender:
         watchdog: Watchdog | None = None,
         stats: DeliveryStats | None = None,
     ) -> None:
-        """`stats` are those of the sender that this sender replaces. `on_outcome` is called after each attempt.
+        """`stats` are those of the sender that this sender replaces, if any. `on_outcome` is called after each attempt.
 
         `backlog_rate_per_s` is the fixed rate of the backlog; None means a random rate (`agent.delivery.pacing`).
         """
@@ -151,10 +151,10 @@ class Sender:
         return min(self._breaker.next_at(), max(self._breaker.live_at(), self._clock.monotonic() + self._interval_s))
 
     async def submit(self, bodies: Sequence[bytes], at: float | None = None) -> None:
-        """Store messages durably, as those of the newest tick. The live worker sends them.
+        """Store messages durably, as those of the newest tick.
 
-        While the wall clock is not trusted, the messages wait in the queue. Only in this case, `at` is used. It is the
-        monotonic second of the `time` in the messages, by default now.
+        If the wall clock is trusted, the live worker sends them at once. Otherwise they wait until they have a date.
+        Only in this case, `at` is used. It is the monotonic second of the `time` in the messages, by default now.
         """
         records: Sequence[Record] = ()
         if self.trust.is_trusted():

@@ -44,8 +44,8 @@ class Node:
     push: bool = True
     """Whether messages and totals contain this node."""
     within: str | None = None
-    """Id of another node whose meter also measures this node; None if there is none. If the other node is sent, the
-    total does not include this node."""
+    """Id of another node whose meter also measures this node; None if there is none. `counted_in` decides whether the
+    total includes this node."""
     invert: bool = False
     """Whether the meter is wired in the other direction. If so, power is inverted, and counters are exchanged."""
     when_offline: WhenOffline = "missing"
@@ -118,7 +118,7 @@ _MIRRORED = _renamed("exported", "imported") | {
 
 
 def use_of(node: Node, quantity: Quantity, marked: NodeType | None) -> ReadingUse | None:
-    """Return how the node uses a reading of its device; None if the reading belongs to another node of the device.
+    """Return how the node uses a reading of its device; None if it does not use the reading (`Node.of_hybrid`).
 
     `marked` is the type of node that the driver gave to the reading (`Reading.node`); None if it gave none.
     """

@@ -73,10 +73,12 @@ def day_offset(new_day: float, zone: tzinfo | None) -> float:
 def moved(candidate: Candidate, seconds: float, zone: tzinfo | None, relabel_s: float) -> Candidate:
     """Return the candidate with `at` and `changed` moved by `seconds`, because the clock was set.
 
+    If only the time zone changed, `seconds` is 0. `zone` is the time zone of the site.
+
     The candidate keeps its `day` if the local day of the moved `at` has the same beginning, or if the moved `at` is
     less than `relabel_s` seconds after the end of `day`. Otherwise it gets another day. After a move of more than
     `DAILY_S`, `new_day` becomes unknown, because the clock may have been wrong at that time. Other times stay the
-    same. `zone` is the time zone of the site.
+    same.
     """
     at = candidate.at + seconds
     changed = candidate.changed if candidate.changed == NEVER else candidate.changed + seconds

@@ -169,8 +169,8 @@ def shifted(ledger: Ledger, seconds: float, zone: tzinfo | None) -> Ledger:
 def resumed(ledger: Ledger, then: Ledger) -> Ledger:
     """Return `ledger` with the days of `then`, because the clock jumped and the jump is now undone.
 
-    `then` is the ledger from before the jump. If its last day does not fit the last reading of `ledger`, nothing
-    changes.
+    `then` is the ledger from before the jump. Nothing changes if the last reading of `ledger` is before the last day of
+    `then`, or `RELABEL_S` or more after the end of that day.
     """
     day, before = then.best.day, then.best.before
     if not day.start <= ledger.at < day.end + RELABEL_S:

@@ -16,8 +16,9 @@ from drivers.registers import Encoding, Span, decoder
 _BOUNDED = frozenset({NodeType.SOLAR, NodeType.STORAGE})
 _BOUNDED_KINDS = frozenset({Kind.INVERTER, Kind.BATTERY, Kind.CHARGER, Kind.HEAT_PUMP})
 RATED_TIMES = 2
-"""The default of `times` in `[rating]`: a power above the rated power times this number is invalid. The power of panels
-and batteries may be above the rated power of the inverter, but not above twice the rated power."""
+"""The default of `times` in `[rating]`, and its value for SunSpec devices. A power above the rated power times this
+number is invalid. The power of panels and batteries may be above the rated power of the inverter, but not above twice
+the rated power."""
 _LEAST_W = 100.0
 """A value below this, in W, is not used as the rated power: the device may use the register for something else."""
 _POWERS = frozenset({Quantity.ACTIVE_POWER, Quantity.DC_POWER})

@@ -3,8 +3,8 @@
     async with SimulatedSite(SimulatedPlant(seed=1, speed=60.0)) as running:
         running.devices  # with their ports
 
-If `speed` is 0, its time passes only in `running.site.advance`, for tests that need exact numbers. Otherwise, its time
-passes `speed` times as fast as real time.
+If `speed` is 0, the time of the plant passes only in `running.site.advance`, for tests that need exact numbers.
+Otherwise, the time of the plant passes `speed` times as fast as real time.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ Many devices have wrong chains, so the chain also ends
 
 - after the first model, at an exception other than 5, 6, 10 and 11;
 - after the first model, at an address that got no reply in two successive attempts to read it;
-- at an unknown model with an impossible length: 0, or beyond the last address.
+- at an unknown model with an impossible length: 0, or beyond the last address;
+- after the last address.
 
 A known model with an impossible length is an error, because the driver cannot read its points.
 """
@@ -40,7 +41,7 @@ _STRINGS = ("Mn", "Md", "Vr", "SN")
 _END = 0xFFFF
 _MOST_MODELS = 100
 
-# The refusals that mean "there is no model at this address". A busy device says nothing about the address.
+# The refusals that mean "there is no model at this address". Exceptions 5, 6, 10 and 11 do not say this.
 _NO_MODEL = (IllegalFunctionError, IllegalRangeError, DeviceFailureError)
 
 
@@ -62,7 +63,7 @@ class CommonModel:
 
 
 class ModelDiscovery:
-    """Reads the chain of one device.
+    """Reads the chain of one device. `known` are the ids of the models that the driver can read.
 
     It remembers where the next attempt looks for the marker first, and the addresses that got no reply last time.
     """

@@ -15,7 +15,9 @@ battery charged or discharged for the first time (`SunSpecLayout.hybrid`):
 - The other quantities of the inverter model that include the battery are omitted (`MIXED`). For example, its lifetime
   counter counts energy from the battery as production.
 
-If no model has the charge power (model 124 alone has only the state of charge), solar power is the AC power.
+Before that, no quantity is omitted. Solar power is then the power of the PV inputs if the device names its battery
+inputs, otherwise the AC power. The same is true if no model has the charge power: model 124 alone has only the state of
+charge.
 """
 
 from __future__ import annotations
@@ -263,7 +265,8 @@ class _LayoutBuilder:
     def _input_sum(self, devices: Sequence[_Inputs], node: NodeType, quantity: Quantity) -> Offer | None:
         """Return the sum of a quantity over the inputs of all devices.
 
-        Return None if there is no device, or if one of them has no such input, or one whose point cannot be read.
+        Return None if there is no device, if a device has no such input, or if the point of such an input cannot be
+        read.
         """
         if not (devices and all(devices)):
             return None
@@ -303,7 +306,7 @@ class _LayoutBuilder:
     def _active_offers(self, charge: Formula, pv: _Offers) -> dict[Key, list[Offer]]:
         """Return the offers for `SunSpecLayout.hybrid`, without the quantities that include the battery.
 
-        The first offer of solar power is the power of the PV inputs, the next one is AC power plus charge power.
+        The power of the PV inputs, if the device names its battery inputs, comes before AC power plus charge power.
         """
         offers = {key: offer for key, offer in self._offers.items() if key[0] is not SOLAR or key[1] not in MIXED}
         offers |= {key: [offer] for key, offer in pv.items()}
