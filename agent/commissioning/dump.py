@@ -110,7 +110,8 @@ def by_node(site: Site, node_id: str) -> Subject:
 def by_address(address: Address, driver_name: str, catalogue: Catalogue) -> Subject:
     """Return the device at an address. `driver_name` is empty if no driver is known.
 
-    Raises ValueError for an invalid address, KeyError for an unknown driver, ProfileError for a profile with a mistake.
+    Raises ValueError for an invalid address, KeyError for an unknown driver, ProfileError for an invalid profile or
+    channel.
     """
     driver = catalogue.create(driver_name, ReadOptions()) if driver_name else None
     defaults = driver.defaults if driver is not None else LinkDefaults()

@@ -79,7 +79,8 @@ class DeliveryQueue:
     async def backlog(self, due: float, skip: Collection[int], limit: int) -> list[Record]:
         """Return the oldest messages whose next attempt may be made at Unix second `due` (`Record.next_try`).
 
-        Live messages and messages whose seq is in `skip` are left out. Return at most `limit` messages.
+        Live and undated messages, dead letters and messages whose seq is in `skip` are left out. Return at most `limit`
+        messages.
         """
         records: list[Record]
         records, self.waiting = await self._run(self._with_count, self._outbox.backlog, due, skip, limit)

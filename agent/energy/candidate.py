@@ -37,7 +37,8 @@ class Candidate(NamedTuple):
     value: float
     at: float
     changed: float
-    """Time of the last change of the counter, or `NEVER`."""
+    """Time of the last change of the counter, or `NEVER`. After the clock went back, 0, because the real time of that
+    change is unknown."""
     observed_s: float
     """`Ledger.observed_s` at the reading."""
     cost: float
