@@ -2,8 +2,9 @@
 
 A `Ledger` is the state of one counter. The words that these modules use:
 
-- Transition (`transitions`): explains the difference of two readings. The counter continued, was late, rolled over,
-  began a new day, was reset, or was replaced. Each transition has a price in seconds; the usual growth has none.
+- Transition (`transitions`): explains the difference of two readings. The counter continued, was late, grew by an
+  amount that is possible but not certain, rolled over, began a new day, was reset, or was replaced. Each transition has
+  a price in seconds; the usual growth has none.
 - Path: a chain of transitions. It has a cost in seconds: the prices of its transitions, and, for each reading that it
   skips, the seconds that the reading represents. So the cheapest path skips a few strange readings, but explains many
   of them by a transition.
