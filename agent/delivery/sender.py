@@ -153,7 +153,7 @@ class Sender:
     async def submit(self, bodies: Sequence[bytes], at: float | None = None) -> None:
         """Store messages durably, as those of the newest tick.
 
-        If the wall clock is trusted, the live worker sends them at once. Otherwise they wait until they have a date.
+        If the wall clock is trusted, the live worker sends them. Otherwise they wait until they have a date.
         Only in this case, `at` is used. It is the monotonic second of the `time` in the messages, by default now.
         """
         records: Sequence[Record] = ()
