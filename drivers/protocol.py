@@ -81,12 +81,12 @@ class TransportKind:
 
     @property
     def numbered(self) -> bool:
-        """Whether a reply contains the transaction number of its request. Such frames have no checksum."""
+        """Whether a reply contains the transaction number of its request. A frame with this number has no checksum."""
         return self.framing == "mbap"
 
     @property
     def max_gap(self) -> int:
-        """The default of `max_gap`: the most unused registers that one request reads between two used ones.
+        """The default of `max_gap`: the maximum number of unused registers in one request between two used ones.
 
         Reading these registers takes less time than one more request.
         """

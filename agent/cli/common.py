@@ -23,7 +23,7 @@ EX_CONFIG = 78
 
 
 def _no_empty_path(ctx: typer.Context, path: Path | None) -> Path | None:
-    """End the command if the path is empty. Typer turns an empty path into the working directory."""
+    """End the command if the path is empty or `.`. Typer turns both into the same path: the working directory."""
     if path == Path() and not ctx.resilient_parsing:
         fail(
             "--config: an empty path is the working directory, not a file; is a variable of the shell not set?",
@@ -109,7 +109,10 @@ def load_site(path: Path) -> tuple[Config, Site]:
 
 
 def chosen_endpoints(config: Config, name: str | None) -> list[PushConfig]:
-    """Return the enabled endpoint of this name; without a name, all enabled ones. An unknown name is a usage error."""
+    """Return the enabled endpoint of this name; without a name, all enabled ones.
+
+    A name that no enabled endpoint has is a usage error.
+    """
     from agent.config import did_you_mean
 
     if name is None:

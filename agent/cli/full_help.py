@@ -1,5 +1,5 @@
-"""Formats `--help`: the whole summary of each command, and a word instead of the Python type for the value of an
-option."""
+"""Formats `--help`: each command with its whole summary, each option with a word instead of the Python type of its
+value, and each argument without its type."""
 
 from __future__ import annotations
 

@@ -228,7 +228,7 @@ def _scalar(text: str, annotation: Any) -> Any:
 
 
 def _merged(base: Any, over: Any) -> Any:
-    """Return `base` with the values of `over`.
+    """Return `base` merged with `over`. Tables are merged key by key. Any other value is replaced by that of `over`.
 
     If `base` is a list, `over` may be a table: index → the value to merge into that item.
     """

@@ -85,7 +85,7 @@ def did_you_mean(name: str, known: Iterable[object]) -> str:
 
 
 def path_shown(path: Path) -> str:
-    """Return the path for an error text, unless it may be a secret."""
+    """Return the path for an error text. If the path may be a secret, return words that do not show it."""
     if may_be_secret(path):
         return "a relative path; it is not shown because it may be the secret itself"
     return repr(str(path))
@@ -100,7 +100,7 @@ def name_items(lines: Iterable[str], key: str, names: Sequence[str]) -> list[str
     """Return `lines`, with the name of the item added after each path such as `push[3].url`.
 
     `key` is the beginning of these paths, here `push`. `names` has the name of each item, in the order of the file.
-    Nothing is added for an empty name.
+    Nothing is added if the name is empty, or if `names` has no such item.
     """
 
     def with_name(place: re.Match[str]) -> str:

@@ -5,6 +5,8 @@ backlogs in the same minutes and cause a second outage. So each agent sends its 
 of an outage of up to about two hours takes `SPREAD` times as long as the outage. Such a backlog is sent more slowly
 than live messages are made, so the endpoint gets less than twice its usual load. A longer backlog is sent faster, so
 that no backlog takes days.
+
+If `outbox.backlog_rate_per_s` is set, every agent sends its backlog at this rate instead.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class SendSlot:
         self.per_tick = 1
         """Number of messages of the newest tick."""
         self.changed = WakeEvent()
-        """Set when `at` is earlier than before, when there is more to send, or when the worker must stop."""
+        """Set when the endpoint recovers, when there is more to send, or when the worker must stop."""
         self._pace = pace
 
     def begin(self, at: float, waiting: int) -> None:

@@ -14,6 +14,8 @@
 - A pass is a task that polls the devices of a round in turn. If a poll takes longer than the `patience_s` of its
   device, a new pass begins at once and polls the rest of the round, while the slow poll continues. The requests of both
   alternate on the link. The earlier pass polls no other device: it ends when its slow poll ends.
+- A device that is alone on its link is polled when it is due, without rounds and passes. While it is lost, it is polled
+  only if its back-off has ended.
 - `agent.polling.device_poller` describes one poll and its result.
 """
 
@@ -194,7 +196,7 @@ class LinkWorker:
     async def _round(self, group: asyncio.TaskGroup) -> None:
         """Poll every waiting device that is not lost, then the lost devices whose back-off has ended.
 
-        Report the lost devices that are not polled as missed.
+        Report the lost devices that are not polled to the listener (`PollListener.missed`).
         """
         waiting, self._waiting = self._waiting, {}
         now = self._clock.monotonic()

@@ -134,7 +134,7 @@ class StatusListener:
         return self._content(request.path, await self._snapshot())
 
     def _health(self) -> HttpResponse:
-        """Say whether a task is stuck. The answer does not name the task, because it needs no token."""
+        """Say whether a task is stuck. The answer does not name the task, because /healthz needs no token."""
         if stuck := self._stuck():
             return _text(HTTPStatus.SERVICE_UNAVAILABLE, f"number of stuck tasks: {len(stuck)}; the log names them")
         return _text(HTTPStatus.OK, "ok")

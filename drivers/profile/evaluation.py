@@ -3,20 +3,23 @@
 The result is one reading for each node, quantity and phase. A reading may be the sum of several points, its parts. A
 point can have no value for three reasons:
 
-- The value was *not read*: the device was busy, or all words of the reply mean "not available". The value is missing.
+- The value was *not read*: no reply has its registers, for example because the device was busy, or all words of the
+  reply mean "not available". The value is missing.
 - The device *does not have* the value. It shows this in four ways:
-  - The device refuses the registers.
-  - The words of the value mean "not available".
+  - The device refuses the registers of the value or of its marks.
+  - The words of the value mean "not available". For the power of a battery, the lowest number of the type means this
+    too.
   - The `valid` mark does not hold.
   - The marks give no direction.
 - The value *is impossible*: it is outside its range, or the profile has no name for this number of a state.
 
 For the last two reasons, the first fallback with a value is used. If no fallback has a value, the point is invalid if
 the point or one of its fallbacks has an impossible value. Otherwise the device does not have the point: an optional
-point is omitted from its sum, and any other point is missing.
+point is omitted from its sum, and any other point is missing. But
+the power of a battery is 0 W if all its registers mean "not available" and the device reports the state of charge.
 
-If a sum omits all its parts, its reading is missing, except that a total active power is then the sum of its phases. A
-missing reading of an optional gauge is left out until the gauge has had a value; an active power is never left out.
+If a sum omits all its parts, a total active power is the sum of its phases, and any other reading is missing. A missing
+reading of an optional gauge is left out until the gauge has had a value; an active power is never left out.
 `DeviceKnowledge` says what changes for optional points that had a value in an earlier poll.
 
 If a device has voltage and frequency, and all its values are 0, all its readings are missing.
@@ -242,7 +245,10 @@ class _Evaluation:
         return reading._replace(value=0.0 - magnitude if states[0] else magnitude)  # 0.0 - 0.0 is 0.0, not -0.0
 
     def _holds(self, mark: Mark) -> bool | None:
-        """Whether the mark holds. None if this is not known, because registers were not read."""
+        """Whether the mark holds: all its registers match, or all matched in a poll at most `grace_s` seconds ago.
+
+        None if this is not known: registers were not read, and those that were read match.
+        """
         states = []
         for each in mark.all:
             words = self.answers.captured.get(each.span)

@@ -1,4 +1,5 @@
-"""Reads a TOML table key by key. A mistake raises ProfileError with file, table, key, rule and value."""
+"""Reads a TOML table key by key. A mistake raises ProfileError with file, table, key and rule, and with the value if
+the key is there."""
 
 from __future__ import annotations
 

@@ -215,7 +215,10 @@ class Scanner:
                 place.add_note(attempt.note)
 
     async def _search_slow_device(self, place: SearchLocation, *, rtu_frames: bool) -> None:
-        """Search for devices that need a long time after a connect or for a reply, with `rtu_frames` over RTU."""
+        """Search for devices that need a long time after a connect or for a reply. With `rtu_frames`, use RTU over TCP.
+
+        At most two unit ids are tried: the first two of `ScanSettings.units`, or `_SLOW_UNITS` if it is None.
+        """
         transport = "rtu_over_tcp" if rtu_frames else place.link.transport
         probe = (RTU_PROBES if rtu_frames else NETWORK_PROBES)[0]
         place.link = replace(place.link, transport=transport, connect_delay_s=_SLOW_DELAY_S)

@@ -6,7 +6,7 @@ reports that the unit does not respond.
 Some devices reply for every unit id. Some gateways reply with another exception for a unit that does not exist. So the
 search tries three unusual unit ids after it found four units. It does not do this if the unit ids to try are given.
 
-- If one unusual id does not respond, the units that were found exist.
+- If at least one unusual id does not respond, the units that were found exist.
 - If all three respond and at least one returns data, all ids are one device (`SearchLocation.any_unit`).
 - If all three reply with an exception, a unit exists only if it replies with data, or with an exception that none of
   the three sent. If no unit exists by this rule, all ids are one device.
@@ -59,9 +59,10 @@ _UNITS_TO_DOUBT = 4
 _FIRST_WAIT_S = 0.1
 """The timeout of the request in `_learn_timeout` to a unit that does not respond, in seconds."""
 _MOST_FAILURES = 3
-"""The search of a port ends after this many lost connections or replies that are not Modbus, in a row."""
+"""The search of a port ends after this many failures in a row. A failure is a lost connection, a connection that cannot
+be opened again, or a reply of a host that is not Modbus."""
 _AGAIN_AFTER_S = 1.0
-"""Pause after the connection fails, in seconds."""
+"""Pause in seconds after a connection fails during a reply, or cannot be opened again."""
 
 _WRONG_NUMBERS = (
     "the first reply of each connection to the gateway has the transaction number of another request; the agent drops"
@@ -101,7 +102,8 @@ class SearchLocation:
     asking: int | None = None
     """The unit id of the last request of the search; None before the first request."""
     closed: str = ""
-    """Why the port could not be opened; empty if it could. Not a note, because most addresses have no open port."""
+    """Why the port of a host could not be opened; otherwise empty. This is not a note, because most addresses have no
+    open port."""
     note: str = ""
     """Message for the installer, such as why nothing was found."""
 
