@@ -85,7 +85,7 @@ class PushConfig(Section, PushTable):
     nodes: Annotated[tuple[Identifier, ...], Field(min_length=1)] = (ALL,)
     """Only these nodes are sent, at both levels: ids, or patterns with `*`, `?` and `[ ]`."""
     exclude_nodes: tuple[Identifier, ...] = ()
-    """These nodes are not sent: ids or patterns."""
+    """These nodes are not sent, even if `nodes` has them: ids or patterns."""
     site_node_id: Identifier | None = None
     """The id of the site in the messages of this endpoint. Default: `site.node_id`."""
     node_ids: dict[str, Identifier] = Field(default_factory=dict)
@@ -126,7 +126,7 @@ class PushConfig(Section, PushTable):
     """The file of a secret `whsec_…`. With it, messages are signed as Standard Webhooks."""
     wait_for_clock_s: Pause = 300.0
     """After a boot, messages wait at most this time for the time service. While the date is before 2023-11-14, they
-    wait longer. 0: they never wait."""
+    wait longer. 0: they never wait, whatever the date is."""
     allow_insecure_http: StrictBool = False
     """true: http is allowed to every address. false: http is allowed only to loopback addresses."""
     sign: SignConfig = SignConfig()

@@ -15,12 +15,12 @@ point can have no value for three reasons:
 
 For the last two reasons, the first fallback with a value is used. If no fallback has a value, the point is invalid if
 the point or one of its fallbacks has an impossible value. Otherwise the device does not have the point: an optional
-point is omitted from its sum, and any other point is missing. But
-the power of a battery is 0 W if all its registers mean "not available" and the device reports the state of charge.
+point is omitted from its sum, and any other point is missing. But the power of a battery is 0 W if all its registers
+mean "not available" and the device reports the state of charge.
 
-If a sum omits all its parts, a total active power is the sum of its phases, and any other reading is missing. A missing
-reading of an optional gauge is left out until the gauge has had a value; an active power is never left out.
-`DeviceKnowledge` says what changes for optional points that had a value in an earlier poll.
+If a sum omits all its parts, a total active power is the sum of its phases if the device has them. Any other reading is
+then missing. A missing reading of an optional gauge is left out until the gauge has had a value; an active power is
+never left out. `DeviceKnowledge` says what changes for optional points that had a value in an earlier poll.
 
 If a device has voltage and frequency, and all its values are 0, all its readings are missing.
 """
