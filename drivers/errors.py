@@ -1,7 +1,7 @@
 """Errors of drivers. The type tells the caller what to do.
 
 DriverError
-├── ProfileError        the profile is wrong: correct the file that the message names
+├── ProfileError        the profile, or a key of the device, is wrong: correct what the message names
 ├── UnsupportedError    the device replies, but the driver cannot read this kind of device
 ├── RefusedError        the device replies with a Modbus exception: read the rest
 │   ├── IllegalFunctionError   1: the device does not have this table
@@ -38,7 +38,10 @@ class DriverError(Exception):
 
 
 class ProfileError(DriverError):
-    """The profile cannot be used. The text names the file, the place in it, the rule and the wrong value."""
+    """The profile cannot be used, or the driver does not have this channel or this word order.
+
+    The text names the file and the place in it, or the driver; and the rule and the wrong value, if there is one.
+    """
 
     label = "profile"
 
@@ -100,7 +103,7 @@ class WrongTransactionError(BadReplyError):
 
 
 class RepeatedReplyError(BadReplyError):
-    """Only a frame that is equal to an earlier reply arrived. RTU and ASCII replies have no transaction number."""
+    """Only a frame that is equal to an earlier reply arrived. It may be a copy of it; see `drivers.modbus.copies`."""
 
 
 class _ExceptionReplyError(DriverError):

@@ -155,7 +155,7 @@ class Aggregator:
         """Add one finished poll of the device that feeds `nodes`.
 
         `wall` is the Unix time of `scan.finished`. While the clock is not trusted, `wall` is None, and the counters of
-        the scan are ignored. No energy is lost, because the next reading of a counter includes its growth until then.
+        the scan are ignored. No energy is lost, because a later reading of a counter includes its growth until then.
         """
         if wall is not None:
             self._energies.follow_clock(wall - scan.finished)
@@ -200,7 +200,7 @@ class Aggregator:
             node, fields = summary.node, fields_of(summary)
             oldest = summary.oldest
             if node.when_offline != "missing" and summary.sleeps:
-                oldest = -inf  # counters of a sleeping device remain valid
+                oldest = -inf  # the counters of a device that counts 0 W remain valid
             basis = self._energies.add_today(sources, oldest, fields)
             if node.when_offline == "sleep" and self._sleep_book.report(summary):
                 self._saved_at = -inf  # `save` is due at once
@@ -232,8 +232,8 @@ class Aggregator:
     def save_due(self, at: float) -> bool:
         """Whether to `save` at monotonic `at`.
 
-        True every `SAVE_EVERY_S`, when a new day has begun, when an inverter fell asleep, and while the file cannot
-        be written.
+        True before the first save, `SAVE_EVERY_S` seconds after the last one, when a new day has begun, when an
+        inverter fell asleep, and while the file cannot be written.
         """
         return at - self._saved_at >= SAVE_EVERY_S or self._energies.date != self._saved_date or self._store.in_memory
 
@@ -250,7 +250,8 @@ class Aggregator:
         """Count and log an invalid reading: as a warning if it is the first of its node and quantity, else as debug.
 
         The event has the value and its range only if the value is known. A driver that says that a reading is invalid
-        has another reason than this range: the limits of the profile, the rated power, or a state without a name.
+        has another reason than this range, such as the limits of the profile, the rated power, or a state without a
+        name.
         """
         self.dropped[node.node_id] += 1
         _, quantity, phase = reading.key

@@ -19,7 +19,7 @@ from math import inf
 LAST, AT, INTERVAL, START, AREA = range(5)
 """The cells of a quantity (the last three: only if it can be sent as a mean):
 
-- `LAST`: the last value.
+- `LAST`: the last value; without meaning while `AT` is minus infinity.
 - `AT`: the monotonic second of the last value. Minus infinity means that no value holds: the last reading was
   missing, or there was no reading.
 - `INTERVAL`: the number of the push interval of the mean.
@@ -67,10 +67,9 @@ def forget(cells: array[float], cell: int, at: float, interval: int, stale_after
 
 
 def mean(cells: array[float], cell: int, interval: int) -> float:
-    """Return the mean over push interval `interval`.
+    """Return the mean over push interval `interval`. Call this only if the last reading was not missing.
 
-    Return the last value if the interval has no reading, if its last reading was missing, or if the mean covers no
-    time.
+    Return the last value if the interval has no reading, or if the mean covers no time.
     """
     seconds = cells[cell + AT] - cells[cell + START]
     if cells[cell + INTERVAL] != interval or seconds <= 0:

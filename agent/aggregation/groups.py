@@ -61,8 +61,8 @@ def fields_of(summary: NodeSummary) -> Fields:
 def _assumed_power(summary: NodeSummary) -> float | None:
     """Return the power of a node without a power reading, in W; None if it is not known.
 
-    A sleeping node has 0 W. Any other node needs a nominal power and a state: the result is their product. The state is
-    1 (on) or 0 (off), or a mean: the share of the push interval in which the device was on.
+    A node that `sleeps` has 0 W. Any other node needs a nominal power and a state: the result is their product. The
+    state is 1 (on) or 0 (off), or a mean: the share of the push interval in which the device was on.
     """
     node = summary.node
     if summary.sleeps:
@@ -145,7 +145,10 @@ def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
 
 
 def _mean_soc(members: Sequence[Mapping[str, Any]]) -> float:
-    """Return the mean state of charge in percent, weighted by capacity if the capacities of all members are known."""
+    """Return the mean state of charge in percent.
+
+    It is weighted by capacity if the capacities of all members are known. Otherwise all members count the same.
+    """
     capacities = [member.get("energy_capacity_Wh", 0.0) for member in members]
     if all(capacity > 0 for capacity in capacities):
         # Use the state of charge of each battery, which may differ from its stored energy divided by its capacity.

@@ -82,7 +82,7 @@ class App:
                 try:
                     async with asyncio.TaskGroup() as self._group:
                         self._group.create_task(self.poller.run())
-                        # The time of a clock that is not trusted cannot be compared with that of the last tick.
+                        # The time of a clock that is not trusted cannot be compared with `last_time`.
                         after = self._aggregator.last_time if self.deliveries.clock_trusted else 0
                         self._bind_deliveries()
                         self._schedule.start(self._group, ready, after)
@@ -204,7 +204,7 @@ class App:
     async def _push(self, endpoint: EndpointState, tick: Tick, answers: PollFutures) -> None:
         """Wait for `answers`, at most until the deadline of the push. Then end the push interval.
 
-        Store the messages of the push. If they are due, also save energies and nights, and write the hourly report.
+        Store the messages of the push. Save energies and nights if a save is due. Write the hourly report if it is due.
         """
         with bound_contextvars(endpoint=endpoint.push.name):
             deadline = tick.at + endpoint.push.effective_deadline_s
@@ -229,7 +229,7 @@ class App:
             self._on_summary(summary)
 
     async def _save(self) -> float:
-        """Save energies and nights if they are due. Return the monotonic time before the save."""
+        """Save energies and nights if a save is due. Return the monotonic time before the save."""
         async with self._saving:
             if self._aggregator.save_due(now := self._clock.monotonic()):
                 await asyncio.to_thread(self._aggregator.save, now)

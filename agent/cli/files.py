@@ -30,8 +30,8 @@ def files(
         ),
     ],
 ) -> None:
-    """Writes the systemd unit, the install script, the example configuration, the JSON Schemas, the alert rules and the
-    dashboard of this release."""
+    """Writes the systemd unit, the install script, the example configuration, the JSON Schemas, the alert rules, the
+    dashboard and the other files of this release."""
     from agent.commissioning import release_files
 
     try:

@@ -32,10 +32,10 @@ class Questions:
         return not self._yes
 
     def text(self, question: str, option: str, default: str | None = None, check: Check = lambda _: None) -> str:
-        """Return a text that `check` accepts.
+        """Return a text that `check` accepts. If `yes` is true, return the default without this check.
 
-        `option` is the command-line option for the same answer. If `default` is None, an answer is necessary: if
-        `yes` is true, the command ends with the usage error that `option` is missing.
+        `option` is the command-line option for the same answer. If `default` is None, an answer is necessary. If `yes`
+        is then true, the command ends with the usage error that `option` is missing.
         """
         if self._yes:
             if default is None:

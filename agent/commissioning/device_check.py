@@ -20,7 +20,7 @@ from drivers.scan import Identifier
 from drivers.sunspec import SunSpec, SunSpecMeter
 
 _MOST_SILENCES = 3
-"""The identification of a device ends after this number of time-outs."""
+"""After this number of time-outs, the identification of a device skips the marks that it has not read yet."""
 _ATTEMPTS = 2
 """A device is polled up to this many times, until a poll succeeds. A single failed poll is not reported."""
 
@@ -167,8 +167,12 @@ def _orders_to_try(order: WordOrder) -> list[WordOrder]:
 async def _word_order_hint(device: Device, readings: Sequence[Reading], clock: Clock) -> str | None:
     """Poll again in the other word orders if a value is impossible.
 
-    Return a hint about the first order in which all values are possible and at least one is not 0. Return None if there
-    is no such order, or if one of these polls fails.
+    Return a hint about the first order in which all values are possible and at least one is not 0. Return None in these
+    cases:
+
+    - All values are possible.
+    - The driver has no profile, or the profile has no value of several registers.
+    - There is no such order, or a poll fails before it is found.
     """
     driver = device.driver
     if all(map(possible, readings)) or not isinstance(driver, RegisterDriver):

@@ -103,7 +103,7 @@ def shared_tokens(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def token_text(push: PushConfig, environ: Mapping[str, str]) -> str:
-    """Return the token of an endpoint; empty if there is none, or if this user cannot read its file."""
+    """Return the token of an endpoint; empty if there is none, or if its file cannot be read."""
     if push.token is not None:
         return push.token.get_secret_value().strip()
     path = token_path(push, environ)

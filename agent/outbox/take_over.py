@@ -33,9 +33,15 @@ def take_over(former: Path, path: Path) -> Drops:
 
     The file `path` can then be larger than its configured size; its queue drops its oldest messages at the next `put`.
     If a disk error ends the move, the file `former` keeps the messages that were not moved, and a warning is logged.
-    A damaged file is set aside first, and its legible messages are kept. Only messages that are not legible are
-    dropped, and those for which the disk has no room while a damaged file is replaced. Return the number of dropped
-    ones by reason.
+    A damaged file is set aside first, and its legible messages are kept.
+
+    Return the number of dropped messages by reason; empty if a disk error ends the move. Dropped are messages
+
+    - that are not legible,
+    - for which the disk has no room while a damaged file is replaced,
+    - that were stored before the restart and are missing after it.
+
+    Raises NotAloneError if another process has locked the directory.
     """
     drops = Drops()
     try:
@@ -53,7 +59,7 @@ def take_over(former: Path, path: Path) -> Drops:
 
 
 def _merge(former: Path, path: Path) -> Drops:
-    """Move all legible messages with their ids, and drop the others. Return the number of dropped ones by reason."""
+    """Move all legible messages with their ids, and drop the others. Return as `take_over`."""
     drops = Drops()
     with closing(open_or_begin(former, _NO_BOUND_MB)) as source, closing(open_or_begin(path, _NO_BOUND_MB)) as target:
         for store in (source, target):

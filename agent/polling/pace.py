@@ -25,7 +25,7 @@ TOO_SLOW = 1.25
 """A link is too slow if the cycle of a device is more than this many times the interval of the device. The factor
 leaves room for failed polls, which lengthen the cycles of the other devices of the link."""
 FAST_ENOUGH = 1.02
-"""A link is fast enough again if the cycle of each device is at most this many times its own interval."""
+"""A link is fast enough again if the cycle of each device is at most this many times the interval of the device."""
 
 
 @dataclass(slots=True)

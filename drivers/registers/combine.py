@@ -1,12 +1,13 @@
 """Combines the readings of points into readings of quantities. Pure.
 
-A part is the reading of one point. It is None if the device does not have the point.
+A part is the reading of one point. It is None if the point is optional and the device does not have it.
 
 - The parts of the same node, quantity and phase are added, such as the MPPTs of an inverter. With a negative scale,
   export is subtracted from import. Percentages are averaged instead.
 - If a device has its active power, a counter or a daily register per phase only, the total is the sum of its phases.
 - The time of a sum is the time of its oldest part. A sum is missing or invalid if one of its parts is.
-- A sum omits a part that is None. If all parts of a total active power are None, this total is the sum of the phases.
+- A sum omits a part that is None. If all its parts are None, a total active power is the sum of its phases. A total
+  without phases, and any other sum, is then missing.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ def profile_unit(profile: Profile, values: Callable[[], Values], unit_id: int = 
 
     - A quantity without a value has the words for "not available". If the profile defines no such words, a float is
       NaN, and the registers of other types do not exist.
-    - The `[identify]` mark of the profile holds. The `valid` marks of the points hold, too.
+    - The `[identify]` mark of the profile holds, except its parts at other unit ids. The `valid` marks of the points
+      hold, too.
     - If the profile has a register with the number of repeated blocks, this number is 2.
     - A request raises ValueError if a value does not fit into any register of its quantity.
     """

@@ -18,8 +18,8 @@ HEADER = 2
 
 # Type of a point → struct format, and the raw values that mean "not implemented" (SunSpec Device Information Model
 # Specification 1.1, table of point types). For an accumulator, this value is 0. A counter that is still zero looks the
-# same as a counter that does not exist, so both are missing (except `PointAddress.zero_counts`). Some devices send all
-# ones instead of 0.
+# same as a counter that does not exist, so both are missing. `PointAddress.zero_counts` in `drivers.sunspec.formulas`
+# has the exception. Some devices send all ones instead of 0.
 _FORMATS: dict[str, tuple[str, frozenset[int]]] = {
     "int16": ("h", frozenset({-0x8000})),
     "uint16": ("H", frozenset({0xFFFF})),
@@ -35,7 +35,7 @@ _FORMATS: dict[str, tuple[str, frozenset[int]]] = {
 class ModelPoint:
     """One point of a model. `size` and `offset` are in registers.
 
-    `offset` begins at the model's id, for a point of the repeating group at the start of the repetition.
+    `offset` counts from the model's id. For a point of the repeating group, it counts from the start of its repetition.
     """
 
     offset: int
@@ -125,10 +125,13 @@ class Model:
         return self.address + HEADER + self.length
 
     def holds(self, offset: int, point: ModelPoint) -> bool:
-        """Whether the model includes `point` at `offset`. Devices of an older revision have shorter models."""
+        """Whether the model includes `point` at `offset`, counted in registers from the model's id.
+
+        Devices of an older revision have shorter models.
+        """
         return offset + point.size <= HEADER + self.length
 
 
 def of(models: Collection[Model], *ids: int) -> Iterator[Model]:
-    """Return the models with one of `ids`, in the order of the chain."""
+    """Return the models with one of `ids`, in the order of `models`."""
     return (model for model in models if model.id in ids)
