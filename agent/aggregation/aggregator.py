@@ -50,7 +50,7 @@ class SummarySettings:
     partial_totals: Literal["omit", "sum"] = "omit"
     """What to do with a total if a member lacks the field; see `total`."""
     sign: Mapping[NodeType, int] = field(default_factory=dict)
-    """-1 for a type whose power is sent with the inverted sign."""
+    """-1 for a type whose power is sent with the inverted sign; 1 or no entry for the others."""
     formerly: str | None = None
     """The name of the endpoint before a rename, or None. The endpoint continues the push interval that began under this
     name."""

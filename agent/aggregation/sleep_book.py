@@ -1,6 +1,6 @@
 """Keeps the nights of solar nodes across a restart, and reports when a node falls asleep or is missing.
 
-A night (`Night`) has the last power of an inverter, the time of this power, and the time at which the inverter woke.
+A night (`Night`) has the last power of an inverter, the time of this power, and two times of waking (`up`, `woke`).
 `agent.domain.sleep` decides from the night whether a node that does not respond is asleep.
 """
 

@@ -65,8 +65,8 @@ class App:
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Poll and push until cancelled. Call `ready` when the polls have begun.
 
-        After the cancellation, stop polling, finish or abort the attempts in flight, save energies and nights, and
-        close the file of the energies.
+        After the cancellation or an error, stop polling, finish or abort the attempts in flight, save energies and
+        nights, and close the file of the energies.
         """
         for each in self._schedule:
             log.info(

@@ -1,4 +1,4 @@
-"""The devices of the simulated site: their registers, and their names in a configuration.
+"""The devices of the simulated site: their registers, node ids, types and drivers.
 
 The site has devices of all six node types: a grid meter, two inverters, a battery, a heat pump, a relay and a charger.
 The household has no meter. Its power is the difference between the grid meter and the other devices.
