@@ -103,7 +103,7 @@ class WrongTransactionError(BadReplyError):
 
 
 class RepeatedReplyError(BadReplyError):
-    """Only a frame that is equal to an earlier reply arrived. It may be a copy of it; see `drivers.modbus.copies`."""
+    """Only a frame that is equal to an earlier reply arrived. It may be a copy (see `drivers.modbus.copies`)."""
 
 
 class _ExceptionReplyError(DriverError):

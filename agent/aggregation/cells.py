@@ -67,7 +67,7 @@ def forget(cells: array[float], cell: int, at: float, interval: int, stale_after
 
 
 def mean(cells: array[float], cell: int, interval: int) -> float:
-    """Return the mean over push interval `interval`. Call this only if the last reading was not missing.
+    """Return the mean over push interval `interval`. Call this only while `AT` is finite.
 
     Return the last value if the interval has no reading, or if the mean covers no time.
     """

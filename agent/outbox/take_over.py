@@ -59,7 +59,7 @@ def take_over(former: Path, path: Path) -> Drops:
 
 
 def _merge(former: Path, path: Path) -> Drops:
-    """Move all legible messages with their ids, and drop the others. Return as `take_over`."""
+    """Move all legible messages with their ids, and drop the others. Return the same as `take_over`."""
     drops = Drops()
     with closing(open_or_begin(former, _NO_BOUND_MB)) as source, closing(open_or_begin(path, _NO_BOUND_MB)) as target:
         for store in (source, target):
