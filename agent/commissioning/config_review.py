@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from agent import DEFAULT_CONFIG
 from agent.commissioning.endpoints import shared_tokens, token_text
 from agent.commissioning.queue_place import why_not_kept
-from agent.commissioning.service_permissions import missing_credentials, service, unreadable_files
+from agent.commissioning.service_permissions import missing_credentials, service, unreadable_files, unreadable_tokens
 from agent.config import Config, OutboxConfig, token_path
 from agent.security import open_to_all
 from drivers.errors import ProfileError
@@ -43,6 +43,7 @@ def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[s
     yield from _own_profiles(config)
     if file == DEFAULT_CONFIG and os.geteuid() == 0 and (reader := service()) is not None:
         yield from unreadable_files(config, file, reader)
+        yield from unreadable_tokens(config, reader)
     if file == DEFAULT_CONFIG:
         yield from missing_credentials()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent import CONFIG_DIRECTORY, STATE_DIRECTORY
-from agent.config import Config
+from agent.config import Config, credential_of
 
 USER = "telemetry-agent"
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - places that the service cannot use
@@ -19,10 +19,11 @@ _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - pl
 _UNIT = "telemetry-agent.service"
 _UNIT_DIRECTORIES = tuple(Path(place, "systemd/system") for place in ("/etc", "/run", "/usr/local/lib", "/usr/lib"))
 """The directories of systemd units. A file replaces those of the same name in later directories."""
-_CREDENTIAL = re.compile(r"\s*(Load|Set)Credential(?:Encrypted)?\s*=\s*(?:([^:]+):(.+?))?\s*")
+_CREDENTIAL = re.compile(r"\s*(Load|Set)Credential(?:Encrypted)?\s*=\s*(?:([^:]+?)(?::(.+?))?)?\s*")
 """The groups: the word Load or Set, the name of the credential, and its file (Load) or its value (Set).
 
-Name, file and value are None if nothing is assigned: this resets the list."""
+All but the first are None if nothing is assigned: this resets the list. Without a file, systemd searches for a file of
+the credential's name."""
 _BLANK = re.compile(r"(\s|\\[nrt])*")
 """A value of SetCredential= that is no token, as in the unit."""
 
@@ -70,18 +71,38 @@ def unreadable_files(config: Config, file: Path, reader: ServiceUser) -> Iterato
     The files are the configuration `file`, the files that it names, and the site's own profiles. Two kinds of files are
     not checked:
 
-    - The token files of endpoints. With LoadCredential=, systemd gives the service a copy.
+    - The token files of endpoints: `unreadable_tokens` checks them.
     - The files of disabled endpoints. The service does not use them.
 
     Yield another sentence if the queue is outside the directory that the service can write to.
     """
     for path in dict.fromkeys((file, *_files(config))):
-        if any(path.is_relative_to(place) for place in _HIDDEN):
-            yield f"the service has no access to {path}: move it to {CONFIG_DIRECTORY}"
-        elif not reader.reads(path):
-            yield f"the service cannot read {path}: chown root:{USER} {path} && chmod 640 {path}"
+        if (found := _unreadable(path, reader)) is not None:
+            yield f"{found.fault}: {found.remedy}"
     if not config.outbox.path.is_relative_to(STATE_DIRECTORY):
         yield f"outbox.path: the service can only write below {STATE_DIRECTORY} (found {config.outbox.path})"
+
+
+def unreadable_tokens(
+    config: Config, reader: ServiceUser, directories: Sequence[Path] = _UNIT_DIRECTORIES
+) -> Iterator[str]:
+    """Yield a sentence for each endpoint whose token file the service cannot read and that has no credential.
+
+    Yield nothing if this user cannot read all files of the unit, because any of them may have the credential.
+    """
+    credentials = _credentials(directories)
+    if credentials is None:
+        return
+    for push in config.endpoints:
+        name = credential_of(push)
+        if push.token_file is None or credentials.has_token(name):
+            continue
+        if (found := _unreadable(push.token_file, reader)) is not None:
+            yield (
+                f"{found.fault}, and has no credential {name}: {found.remedy}; or add the line"
+                f" LoadCredential={name}:{push.token_file.absolute()} below [Service] with"
+                f" `systemctl edit {USER}`, then `systemctl restart {USER}`"
+            )
 
 
 def missing_credentials(directories: Sequence[Path] = _UNIT_DIRECTORIES) -> Iterator[str]:
@@ -91,31 +112,71 @@ def missing_credentials(directories: Sequence[Path] = _UNIT_DIRECTORIES) -> Iter
     blank. The unit's own value of `push_token` is blank. The files of credentials in the unit itself are optional.
     Yield nothing if this user cannot read all files of the unit, because any of them may give the value.
     """
-    try:
-        texts = [(path, path.read_text(encoding="utf-8", errors="replace")) for path in _unit_files(directories)]
-    except OSError:
+    credentials = _credentials(directories)
+    if credentials is None:
         return
-    files: dict[str, tuple[Path, str]] = {}
-    values: dict[str, tuple[Path, str]] = {}
-    for source, text in texts:
-        for found in filter(None, map(_CREDENTIAL.fullmatch, text.splitlines())):
-            assigned = files if found[1] == "Load" else values
-            if found[2] is None:
-                assigned.clear()
-            else:
-                assigned[found[2]] = source, found[3]
-    for name, (source, file) in files.items():
-        if source.name == _UNIT or not _is_missing(file):
+    for name, (source, file) in credentials.files.items():
+        if source.name == _UNIT or credentials.has_token(name):
             continue
-        if name not in values:
-            effect = "systemd does not start the service"
-        elif _BLANK.fullmatch(values[name][1]):
+        if name in credentials.values:
             effect = "systemd gives the service an empty token"
         else:
-            continue
+            effect = "systemd does not start the service"
         yield (
             f"{source}: {effect}, because the file of the credential {name} does not exist: write the token into {file}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Unreadable:
+    """Why the service cannot read a file, and the remedy."""
+
+    fault: str
+    remedy: str
+
+
+def _unreadable(path: Path, reader: ServiceUser) -> _Unreadable | None:
+    """Return why the service cannot read the file, and the remedy; None if it can."""
+    if any(path.is_relative_to(place) for place in _HIDDEN):
+        return _Unreadable(f"the service has no access to {path}", f"move it to {CONFIG_DIRECTORY}")
+    if not reader.reads(path):
+        return _Unreadable(f"the service cannot read {path}", f"chown root:{USER} {path} && chmod 640 {path}")
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Credentials:
+    """The credentials of the unit and its drop-ins, by name."""
+
+    files: dict[str, tuple[Path, str]]
+    """Of LoadCredential=: the file of the line, and the file of the credential."""
+    values: dict[str, str]
+    """Of SetCredential=. systemd uses the value if the file does not exist."""
+
+    def has_token(self, name: str) -> bool:
+        """Whether the credential has a file that exists, or a value that is not blank."""
+        if name in self.files and not _is_missing(self.files[name][1]):
+            return True
+        return not _BLANK.fullmatch(self.values.get(name, ""))
+
+
+def _credentials(directories: Sequence[Path]) -> _Credentials | None:
+    """Read the credentials from the unit and its drop-ins. Return None if this user cannot read all of these files."""
+    try:
+        texts = [(path, path.read_text(encoding="utf-8", errors="replace")) for path in _unit_files(directories)]
+    except OSError:
+        return None
+    credentials = _Credentials({}, {})
+    for source, text in texts:
+        for found in filter(None, map(_CREDENTIAL.fullmatch, text.splitlines())):
+            word, name, assigned = found.groups()
+            if name is None:
+                (credentials.files if word == "Load" else credentials.values).clear()
+            elif word == "Load":
+                credentials.files[name] = source, assigned or name
+            elif assigned is not None:
+                credentials.values[name] = assigned
+    return credentials
 
 
 def _unit_files(directories: Sequence[Path]) -> Iterator[Path]:

@@ -3,11 +3,18 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.commissioning import config_review, service_permissions
-from agent.commissioning.service_permissions import ServiceUser, missing_credentials, unreadable_files
+from agent.commissioning.service_permissions import (
+    ServiceUser,
+    missing_credentials,
+    unreadable_files,
+    unreadable_tokens,
+)
+from agent.config import Config
 from agent.config.loader import parse
 from tests.agent.config.test_loader import changed
 from tests.faults.certificates import Authority
@@ -120,6 +127,79 @@ def test_the_drop_in_of_the_administrator_replaces_one_of_the_same_name(tmp_path
     (packaged / "z.conf").write_text(load)
     assert len(credentials(tmp_path, "", a="")) == 1
     assert credentials(tmp_path, "", z="") == []
+
+
+def endpoints(folder: Path, **tables: Any) -> Config:
+    """The configuration with an endpoint per name, each with a token file that only its owner can read."""
+    pushes = []
+    for name, keys in tables.items():
+        token_file = folder / f"{name}.token"
+        token_file.touch(mode=0o600)
+        token_file.write_text(f"token-{name}")
+        pushes.append({"name": name, "url": f"https://{name}.example.org", "token_file": str(token_file), **keys})
+    return parse(changed(push=pushes), {}, "config.toml")
+
+
+def tokens(folder: Path, config: Config, **drop_ins: str) -> list[str]:
+    """Return the warnings about the tokens, with the shipped unit and these drop-ins."""
+    unit = (Path(__file__).parents[3] / "systemd" / "telemetry-agent.service").read_text()
+    credentials(folder, unit.replace("/etc/telemetry-agent/token", f"{folder}/token"), **drop_ins)
+    return list(unreadable_tokens(config, STRANGER, [folder / "etc", folder / "lib"]))
+
+
+def advised(path: Path, credential: str) -> str:
+    return (
+        f"the service cannot read {path}, and has no credential {credential}: chown root:telemetry-agent {path} &&"
+        f" chmod 640 {path}; or add the line LoadCredential={credential}:{path} below [Service] with `systemctl edit"
+        " telemetry-agent`, then `systemctl restart telemetry-agent`"
+    )
+
+
+def test_a_token_that_the_service_can_get_by_no_way_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = endpoints(tmp_path, portal={}, trader={}, off={"enabled": False})
+    portal, trader = (tmp_path / f"{name}.token" for name in ("portal", "trader"))
+    (hidden, _) = tokens(tmp_path, config)
+    assert hidden.startswith(
+        f"the service has no access to {portal}, and has no credential push_token.portal: move it to"
+        f" /etc/telemetry-agent; or add the line LoadCredential=push_token.portal:{portal} below [Service] with "
+    )
+    monkeypatch.setattr(service_permissions, "_HIDDEN", ())
+    load = f"LoadCredential=push_token.portal:{portal}\n"
+    both = [advised(portal, "push_token.portal"), advised(trader, "push_token.trader")]
+    assert tokens(tmp_path, config) == both
+    assert tokens(tmp_path, config, a=load) == both[1:]
+    assert tokens(tmp_path, config, a=load, b="LoadCredential=\n") == both, "an empty value resets the list"
+    assert tokens(tmp_path, config, a=load, b="SetCredential=push_token.trader:x\n") == []
+    assert tokens(tmp_path, config, a=load, b="LoadCredential=push_token.trader\n") == [], "systemd searches for it"
+    assert tokens(tmp_path, config, a=load, b="SetCredential=push_token.trader\n") == both[1:], "systemd ignores it"
+    monkeypatch.setattr(ServiceUser, "reads", lambda _, path: path != portal)
+    assert tokens(tmp_path, config) == both[:1]
+
+
+def test_the_credential_of_the_unit_counts_for_the_default_endpoint_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_permissions, "_HIDDEN", ())
+    config = endpoints(tmp_path, default={}, trader={})
+    default, trader = (tmp_path / f"{name}.token" for name in ("default", "trader"))
+    assert tokens(tmp_path, config) == [advised(default, "push_token"), advised(trader, "push_token.trader")]
+    assert tokens(tmp_path, config, a=f"LoadCredential=push_token:{default}\n") == [
+        advised(trader, "push_token.trader")
+    ]
+    (tmp_path / "token").write_text("x")
+    assert tokens(tmp_path, config) == [advised(trader, "push_token.trader")]
+
+
+def test_check_as_root_tells_of_a_token_without_a_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "config.toml"
+    file.touch()
+    monkeypatch.setattr(config_review, "DEFAULT_CONFIG", file)
+    monkeypatch.setattr(config_review, "service", lambda: STRANGER)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    config = endpoints(tmp_path, portal={}, trader={})
+    assert any("no credential push_token.trader: " in line for line in config_review.advice(config, file, {}))
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert not any("no credential" in line for line in config_review.advice(config, file, {}))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
