@@ -51,8 +51,9 @@ class Poller:
     def align(self, push_s: float, at: float) -> None:
         """Count the due times from the pushes: one push every `push_s` seconds, one of them at monotonic second `at`.
 
-        The first call starts the schedule: each device is due after the lead of its link (0 s for up to 64 links, see
-        `agent.polling.due_times`), or at its first due time if this is earlier.
+        The first call starts the schedule. So that no device waits a whole interval, each is due as many seconds after
+        this call as the lead of its link has (`agent.polling.due_times`; 0 s for up to 64 links), or at its first due
+        time if this is earlier.
         """
         self._schedule.release()
         if self._schedule.align(push_s, at):

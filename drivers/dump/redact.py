@@ -31,9 +31,9 @@ _SHORTEST_REGISTERS = 4
 _END = 0xFFFF
 """The model id that ends a SunSpec chain."""
 
-# Numeric serial numbers. `redact` blanks these spans in the dump of every device, except a span that overlaps kept
-# registers: those of `keep`, where the driver of the device reads a value or a mark, or those in front of the serial
-# number in a SunSpec common model.
+# Numeric serial numbers. `redact` blanks these spans in the dump of every device, unless a span overlaps a register
+# that is kept. Two kinds are kept: the registers in `keep`, because the driver of the device reads a value or a mark
+# there, and those in front of the serial number in a SunSpec common model.
 NUMBERS = (
     Span(Table.HOLDING, 0xFC00, 2),  # Eastron: its SDM protocols, openWB/core common/sdm.py
     Span(Table.HOLDING, 30057, 2),  # SMA: nymea/nymea-plugins-modbus sma

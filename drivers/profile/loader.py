@@ -14,8 +14,8 @@ A profile has no expressions, and its only conditions are marks. A device that n
   list a negative number; for a float, a value such as -1.0. NaN and infinity are never values. Without `invalid`,
   0xFFFF is 65535.
 - If all words of a reply with at least four words are 0xFFFF, or all are 0x8000, the whole reply means "not available".
-  This rule does not apply if a point of the request has `on_invalid = "zero"` and that word in an `invalid` pattern.
-  The reply is then decoded as usual.
+  This rule does not apply if a point of the request has `on_invalid = "zero"` and one of its `invalid` patterns
+  contains the word 0xFFFF or 0x8000 of the reply. The reply is then decoded as usual.
 - `min` and `max` are physical limits in the unit of the quantity. A value outside them is invalid. `[rating]` also
   limits powers.
 - `[mark.NAME]` is a condition on registers. A point can be `valid`, `negative` or `positive` while a mark holds. A mark

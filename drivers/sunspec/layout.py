@@ -243,7 +243,8 @@ class _LayoutBuilder:
         """Use the DC inputs of all inverters.
 
         Add the offers of the storage node, summed over the inverters that name their battery inputs. If all inverters
-        name them, return the offers of the PV inputs. Otherwise add only the offer of DC power, and return nothing.
+        name them, return the offers of the PV inputs. Otherwise return nothing, and add the offer of the DC power
+        of the PV inputs too, but not those of their other quantities.
         """
         devices = self._inverters if len(self._inverters) > 1 else [self._chain]
         inputs = [_inputs_of(each, channels) for each in devices]
