@@ -176,7 +176,7 @@ def _uncertain(identity: Identity) -> Iterator[str]:
     if names:
         rest = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         drivers = ", ".join(names[:_MOST_NAMES]) + rest
-        yield f"# This is not certain: the device did not reply to the requests that recognise {drivers}."
+        yield f"# This is not certain: there was no reply to the requests that recognise {drivers}."
         yield "# Scan again, or compare the device with the models of these drivers."
 
 

@@ -30,10 +30,12 @@ def explain(error: ValidationError, environ: Mapping[str, str], origin: str, roo
 
     The origin is the variable of `environ` that sets the key. If no variable sets the key, the origin is `origin`.
     """
-    for item in error.errors(include_url=False):
-        if item["type"] == "too_short" and len(error.errors()) > 1:
-            continue  # pydantic counts only the correct items, and each wrong item has a line of its own
-        place, steps = _place(item["loc"])
+    items = error.errors(include_url=False)
+    for item in items:
+        loc = item["loc"]
+        if item["type"] == "too_short" and any(other["loc"][: len(loc)] == loc for other in items if other is not item):
+            continue  # pydantic counts only the correct items of the list, and each wrong item has a line of its own
+        place, steps = _place(loc)
         message = f"{place}{_rule(item, place, steps, root)}"
         yield f"{origin_of(message, environ, origin)}: {message}"
 

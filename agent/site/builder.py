@@ -155,7 +155,8 @@ class _SiteBuilder:
         name = " + ".join(node.node_id for node in nodes)
         unit_id = _first(device.unit_id, driver.defaults.unit_id, 1)
         settings = self._settings(device, driver)
-        # The origin has the content of the profile, because its file may have been edited. A Python driver has none.
+        # A device with an equal origin is read in the same way, so it keeps its state. The origin has the loaded
+        # profile, because the file of the profile may have been edited. A Python driver has no profile.
         origin = (device.driver, getattr(driver, "profile", None), self._options(device), unit_id, settings)
         interval_s = self._interval_s(device)
         for same in known:

@@ -1,8 +1,8 @@
 """Reads devices by a profile, with the fewest requests per poll.
 
-- If the device refuses some registers, only the readings that need them are missing, and `Scan.errors` has the refusal.
-  It lacks exceptions 2 and 3 (see `drivers.registers.refusals`) for optional points, and for points that can be read
-  without these registers.
+- If the device refuses some registers, only the readings that need them are missing. `Scan.errors` has the refusal,
+  except exceptions 2 and 3 (`drivers.registers.refusals`) if each point that needs the registers is optional or can be
+  read without them.
 - If the device is busy, the request is repeated once.
 - The poll ends at once, without readings, if the device does not respond, the link fails, the gateway cannot reach the
   unit, or a reply is wrong. Because no request follows such a failure, all readings of a scan have about the same time.
@@ -16,9 +16,9 @@ The first poll uses the layout that it selects. Later, a new layout is used only
 it, because these registers may be wrong for a moment while a device starts. Until then, the readings are missing, and
 `Scan.errors` has the reason.
 
-The device may refuse such a register for a moment (`drivers.profile.selection`). If the poll before failed or had no
-confirmed layout, this poll then fails. Otherwise the layout of the poll before remains in use, and the next poll reads
-these registers again.
+The device may refuse such a register for a moment: a passing refusal (`drivers.profile.selection`). The layout of the
+previous poll then remains in use, and the next poll reads these registers again. If there is no confirmed layout of a
+previous poll that succeeded, the poll fails.
 
 The site's `ReadOptions` override the profile's defaults. The profile's defaults override those of the transport. A word
 order of the site applies to all points, because it is a setting of the device.
@@ -149,7 +149,7 @@ class RegisterDriver:
 
         Raises the refusal of a register (exception 2 or 3) if the device refuses all registers with these exceptions.
         If it refuses some of them with other exceptions, the readings are missing. Raises a passing refusal of a
-        register that selects the layout if the poll before failed or had no confirmed layout.
+        register that selects the layout, if there is no confirmed layout of a previous poll that succeeded.
         """
         run = PollSession(reader, now)
         due, self._selection_due = self._selection_due, -inf  # if this poll fails, the next one selects the layout

@@ -1,7 +1,8 @@
 """A SolarEdge inverter with batteries. The batteries have registers outside SunSpec (profile `solaredge-storedge`).
 
-Only these registers give the storage. SunSpec models with storage points or DC inputs are not used, because each would
-be a second reading of the same battery.
+Only these registers give the storage. SunSpec models with storage points, or with single DC inputs (160 and 714; an
+input may be a battery), are not used, because each would be a second reading of the same battery. The DC power of the
+inverter model is used.
 
 If a battery does not exist, the inverter refuses the registers of this battery, or reports no power in them.
 

@@ -134,11 +134,11 @@ def test_a_family_that_may_be_another_one_is_not_certain() -> None:
     assert "not certain" not in config_snippets.device_tables([where])
     found.identity.unanswered = tuple(f"family-{number}" for number in range(10, 20))
     text = config_snippets.device_tables([where])
-    assert "# This is not certain: the device did not reply to the requests that recognise family-10, " in text
+    assert "# This is not certain: there was no reply to the requests that recognise family-10, " in text
     assert "family-17 and 2 more.\n# Scan again" in text
     assert json.loads(config_snippets.as_json([where]))[0]["units"][0]["unanswered"][0] == "family-10"
 
     unknown = place("10.0.0.1")
     unknown.units.append(FoundUnit(1, Identity(unanswered=("family-1",))))
     text = config_snippets.device_tables([unknown])
-    assert "# This is not certain: the device did not reply to the requests that recognise family-1." in text
+    assert "# This is not certain: there was no reply to the requests that recognise family-1." in text

@@ -57,6 +57,13 @@ def test_push_written_twice_says_how_several_are_written(tmp_path: Path, second:
         load(file, {})
 
 
+def test_an_empty_list_is_told_beside_another_mistake() -> None:
+    assert mistakes(several({}, {"nodes": [], "intervall_s": 5})) == [
+        "site.toml: push[1].nodes (trader): must not be empty (found [])",
+        "site.toml: push[1].intervall_s (trader): unknown key; did you mean 'interval_s'?",
+    ]
+
+
 @pytest.mark.parametrize(
     ("first", "second", "line"),
     [
