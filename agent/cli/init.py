@@ -79,8 +79,8 @@ def init(
 ) -> None:
     """Asks for the settings of a site, finds its devices, writes the configuration and checks it.
 
-    If a configuration exists, only new devices are added to it; the unchanged example is replaced. Until the file is
-    written, Ctrl-C ends the command without a change.
+    If a configuration exists, only new devices are added to it; an empty file and the unchanged example are replaced.
+    Until the file is written, Ctrl-C ends the command without a change.
     """
     from agent.cli.questions import Questions
     from agent.cli.site_questions import SiteOptions
@@ -102,7 +102,7 @@ def init(
 
 
 def _existing_configuration(config: Path) -> Existing | None:
-    """Return the existing configuration; None if there is none, or if it is the unchanged example.
+    """Return the existing configuration; None if there is none, or if it is empty or the unchanged example.
 
     End the command if the configuration cannot be read or has a mistake, or if its directory does not exist or is not
     writable.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,9 +45,12 @@ def create(path: Path, text: str, access: Access) -> None:
 def replace(path: Path, before: str, text: str, access: Access | None = None) -> None:
     """Replace the content `before` of a file with `text`. Without `access`, mode and owner do not change.
 
-    Raises FileExistsError if the file does not have the content `before`, and OSError if it cannot be replaced.
+    Raises FileExistsError if the file does not have the content `before` or is no regular file, such as /dev/null, and
+    OSError if it cannot be replaced.
     """
     status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise FileExistsError(17, "is no regular file", str(path))
     kept = Access(status.st_mode & 0o7777, status.st_uid, status.st_gid)
     target = path.resolve()  # keep a symbolic link, and replace its target
     with _temporary(target, text, access or kept) as temporary:

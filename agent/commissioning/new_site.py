@@ -135,10 +135,10 @@ class Existing:
 
 
 def existing(path: Path) -> Existing | None:
-    """Return the configuration in `path`; None if there is no file, or only the unchanged example.
+    """Return the configuration in `path`; None if there is none that must be kept (`_replaceable`).
 
-    Raises ConfigError if the file cannot be read or is not a valid configuration. A configuration without devices is
-    valid here.
+    Raises ConfigError if the file cannot be read, has only comments, or is not a valid configuration. A configuration
+    without devices is valid here.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -146,18 +146,18 @@ def existing(path: Path) -> Existing | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: cannot be read ({unreadable(error)})"]) from None
-    if is_example(path, text):
+    if _replaceable(path, text):
         return None
     return _existing(path, text)
 
 
-def is_example(path: Path, text: str) -> bool:
-    """Whether `text` is an unchanged example: that of this release, or the one beside `path`."""
+def _replaceable(path: Path, text: str) -> bool:
+    """Whether `text` is blank or an unchanged example: that of this release, or the one beside `path`."""
     try:
         beside = path.with_name(_EXAMPLE_BESIDE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         beside = example()
-    return text in (beside, example())
+    return not text.strip() or text in (beside, example())
 
 
 def _existing(path: Path, text: str) -> Existing:
@@ -165,6 +165,8 @@ def _existing(path: Path, text: str) -> Existing:
         table = toml_file.parse(text)
     except toml_file.TomlError as error:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
+    if not table:
+        raise ConfigError([f"{path}: has only comments; rename or delete this file, so that init can write a new one"])
     config = _parsed(table, path)
     devices = config.device if table.get("device") else ()
     enabled = config.model_copy(update={"device": tuple(each.model_copy(update={"enabled": True}) for each in devices)})
@@ -225,7 +227,7 @@ def token_access(config: Path, reader: ServiceUser | None, *, root: bool) -> Acc
 def write(config: Path, text: str, token_file: Path, token: str | None) -> None:
     """Write a new configuration, and its token unless `token` is None. Raises OSError.
 
-    Raises FileExistsError if `config` is neither empty nor the unchanged example, or if a token is to be written and
+    Raises FileExistsError if `config` has a text that must be kept (`_replaceable`), or if a token is to be written and
     the token file is not empty. If the configuration cannot be written, a token file that existed is made empty again,
     and a new one is deleted.
     """
@@ -235,7 +237,7 @@ def write(config: Path, text: str, token_file: Path, token: str | None) -> None:
         _write_file(token_file, f"{token}\n", "", token_access(config, reader, root=root))
     try:
         before = content(config) if config.exists() else ""
-        expected = before if is_example(config, before) else ""
+        expected = before if _replaceable(config, before) else ""
         _write_file(config, text, expected, access(config, reader, root=root))
     except BaseException:
         if token is not None and not _has(config, text):

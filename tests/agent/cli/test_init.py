@@ -387,6 +387,25 @@ def test_the_unchanged_example_is_replaced_and_a_changed_one_is_not(
     assert new_site.existing(config) is not None
 
 
+@pytest.mark.parametrize("blank", ["", " \n\t\r\n"])
+def test_an_empty_file_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(blank)
+    answered(monkeypatch, *ANSWERS, "no")
+    assert init(config).returncode == 0
+    assert tomllib.loads(config.read_text())["site"]["node_id"] == "SITE_1"
+    assert (tmp_path / "token").read_text() == f"{TOKEN}\n"
+
+
+def test_a_file_with_only_comments_is_kept(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("# the meter is in the cellar\n")
+    advice = "has only comments; rename or delete this file, so that init can write a new one"
+    assert told(init(config)) == f"telemetry-agent: {config}: {advice}\n"
+    assert config.read_text() == "# the meter is in the cellar\n"
+    assert list(tmp_path.iterdir()) == [config]
+
+
 def test_what_stops_it_is_told_before_the_first_question(tmp_path: Path) -> None:
     assert "does not exist" in told(init(tmp_path / "none" / "site.toml"))
     broken = tmp_path / "broken.toml"

@@ -113,6 +113,16 @@ def test_a_file_that_is_no_text_any_more_is_not_replaced(tmp_path: Path, before:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_device_is_not_replaced(tmp_path: Path) -> None:
+    master, slave = os.openpty()
+    path = tmp_path / "site.toml"
+    path.symlink_to(os.ttyname(slave))
+    with pytest.raises(FileExistsError, match="is no regular file"):
+        new_files.replace(path, "", "ours\n")
+    os.close(master)
+    os.close(slave)
+
+
 def test_the_unchanged_example_is_replaced(tmp_path: Path) -> None:
     path, token = tmp_path / "site.toml", tmp_path / "token"
     path.write_text(example())
