@@ -70,11 +70,15 @@ def types_of(profile: Profile) -> str:
 
 
 def confirmation(profile: Profile) -> str:
-    """Return as text how many of the points are confirmed (`Point.confirmed`). The points of variants do not count."""
-    confirmed = sum(point.confirmed for point in profile.points)
-    if confirmed == len(profile.points):
+    """Return as text how many of the points are confirmed (`Point.confirmed`), those of the variants included.
+
+    A point whose registers are the same in several variants counts once. It is confirmed if it is in each of them.
+    """
+    points = _distinct(profile)
+    confirmed = sum(point.confirmed for point in points)
+    if confirmed == len(points):
         return "confirmed" if confirmed else "by discovery"
-    return f"{confirmed} of {len(profile.points)} confirmed" if confirmed else "from one source"
+    return f"{confirmed} of {len(points)} confirmed" if confirmed else "from one source"
 
 
 def families() -> list[Profile]:
@@ -135,8 +139,9 @@ def _section(profile: Profile, captured: Sequence[str]) -> Iterator[str]:
         yield f"- fields: driver `{profile.driver}` discovers what the device offers"
     yield from _fields(profile)
     yield f"- registers: {confirmation(profile)}"
-    unsure = [point for point in profile.points if not point.confirmed]
-    if 0 < len(unsure) < len(profile.points):
+    points = _distinct(profile)
+    unsure = [point for point in points if not point.confirmed]
+    if 0 < len(unsure) < len(points):
         yield f"- from one source: {_quantities(unsure, with_node=profile.kind is Kind.HYBRID)}"
     if (rating := profile.rating) is not None:
         one = "" if rating.confirmed else " (its register is from one source)"
@@ -153,10 +158,19 @@ def _section(profile: Profile, captured: Sequence[str]) -> Iterator[str]:
         yield f"- note: {' '.join(note.split())}"
 
 
-def _fields(profile: Profile) -> Iterator[str]:
+def _distinct(profile: Profile) -> list[Point]:
+    """Return the points of the family and of its variants.
+
+    Of points with the same key and registers, return only one, which is not confirmed if one of them is not.
+    """
     every = [*profile.points, *(point for variant in profile.variants for point in variant.points)]
+    confirmed_first = sorted(every, key=lambda point: not point.confirmed)
+    return list({(point.key, point.spans): point for point in confirmed_first}.values())
+
+
+def _fields(profile: Profile) -> Iterator[str]:
     by_node: dict[NodeType | None, list[Point]] = {node: [] for node in (None, *NodeType)}
-    for point in every:
+    for point in _distinct(profile):
         by_node[point.node].append(point)
     for node, points in by_node.items():
         if points:

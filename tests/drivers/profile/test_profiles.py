@@ -497,7 +497,8 @@ def test_the_sources_are_named(name: str) -> None:
         confirmed = all(point.confirmed for point in profile.points)
         if profile.driver is None and confirmed and "vendor's" not in profile.source:
             assert len(re.split(r"[,;]| and ", profile.source)) > 1, "a register that is confirmed has two sources"
-    if any(not point.confirmed for point in profile.points):
+    variants = (point for variant in profile.variants for point in variant.points)
+    if any(not point.confirmed for point in (*profile.points, *variants)):
         assert re.search(r"[Oo]ne source|alone|rest on", profile.source), "says what rests on one source"
 
 
@@ -696,9 +697,11 @@ def test_the_page_says_how_well_each_is_known() -> None:
     sections = {name: rest for name, _, rest in (part.partition("`\n") for part in text.split("\n### `")[1:])}
     assert sections.keys() == set(REAL)
     for name, section in sections.items():
-        points = PROFILES[name].points
-        sure = sum(point.confirmed for point in points)
-        if points and sure < len(points):
+        profile = PROFILES[name]
+        every = [*profile.points, *(point for variant in profile.variants for point in variant.points)]
+        points = {(point.key, point.spans) for point in every}
+        sure = len(points - {(point.key, point.spans) for point in every if not point.confirmed})
+        if sure < len(points):
             known = f"{sure} of {len(points)} confirmed" if sure else "from one source"
         else:
             known = "confirmed" if points else "by discovery"
@@ -706,6 +709,9 @@ def test_the_page_says_how_well_each_is_known() -> None:
         assert ("\n- identify: yes\n" in section) == (PROFILES[name].identify is not None)
         assert ("\n- capture: no\n" in section) == (name != "keba-kecontact")
         assert all(f"\n- note: {note}\n" in section for note in PROFILES[name].notes)
+    keba = sections["keba-kecontact"]  # only the counter of a variant is from one source
+    assert "\n- registers: 7 of 8 confirmed\n- from one source: consumed_energy\n" in keba
+    assert "\n- registers: 16 of 21 confirmed\n" in sections["kostal-plenticore"], "a word order is no other register"
     huawei = sections["huawei-sun2000"]
     assert "\n- nodes: grid, solar, storage\n" in huawei
     assert "\n- grid fields: active_power (total, l1, l2, l3), voltage (l1, l2, l3), " in huawei
