@@ -18,6 +18,7 @@ from pathlib import Path
 
 import structlog
 
+from agent.outbox.drops import Drops
 from agent.outbox.files import replacement_of
 from agent.outbox.record import PendingWrites, Record
 from agent.outbox.schema import COLUMNS, migrate, record_from
@@ -70,6 +71,17 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
     store = Store.open(path, max_size_mb)
     store.no_room = no_room
     return store
+
+
+def count_missing(store: Store, drops: Drops) -> None:
+    """Count in `drops` the messages that are missing in a file that was just opened.
+
+    They are forgotten first. So each is counted once, also if an error ends this function and the file is opened again.
+    """
+    missing = store.list_recent()
+    store.forget()
+    drops.add(missing, "lost")
+    drops.add(len(store.no_room), "size")
 
 
 def copy_to(path: Path, max_size_mb: int, removed: Store) -> int | None:

@@ -19,7 +19,7 @@ from agent.outbox.disk_events import DiskFailure
 from agent.outbox.drops import Drops
 from agent.outbox.full_disk import FullDisk
 from agent.outbox.record import Counts, PendingWrites, Record
-from agent.outbox.recovery import copy_to, legible, open_or_begin
+from agent.outbox.recovery import copy_to, count_missing, legible, open_or_begin
 from agent.outbox.schema import DamagedRecordError
 from agent.outbox.store import Store
 from agent.storage import NotAloneError, check_locks, code, means_damage
@@ -292,11 +292,9 @@ class ResilientStore:
         self._may_exceed_bound = True
         try:
             self._store = self._open(damage)
-            self.drops.add(self._store.list_recent(), "lost")
-            self._store.forget()
+            count_missing(self._store, self.drops)
             if self._store.recent.seqs:
                 self._full_disk.checkpoint(self._store)
-            self.drops.add(len(self._store.no_room), "size")
         except NotAloneError as error:
             self._failure.note_in_memory(error)
             return

@@ -17,7 +17,7 @@ import structlog
 from agent.outbox.drops import Drops
 from agent.outbox.files import delete_queue, queue_exists, rename_queue
 from agent.outbox.record import PendingWrites, Record
-from agent.outbox.recovery import open_or_begin
+from agent.outbox.recovery import count_missing, open_or_begin
 from agent.outbox.store import Store
 from agent.storage import sync_folder
 
@@ -35,7 +35,7 @@ def take_over(former: Path, path: Path) -> Drops:
     If a disk error ends the move, the file `former` keeps the messages that were not moved, and a warning is logged.
     A damaged file is set aside first, and its legible messages are kept.
 
-    Return the number of dropped messages by reason; empty if a disk error ends the move. Dropped are messages
+    Return the number of dropped messages by reason, also if a disk error ends the move. Dropped are messages
 
     - that are not legible,
     - for which the disk has no room while a damaged file is replaced,
@@ -46,7 +46,7 @@ def take_over(former: Path, path: Path) -> Drops:
     drops = Drops()
     try:
         if queue_exists(path) or not former.exists():
-            drops = _merge(former, path)
+            _merge(former, path, drops)
             delete_queue(former)
         else:
             rename_queue(former, path)
@@ -58,19 +58,16 @@ def take_over(former: Path, path: Path) -> Drops:
     return drops
 
 
-def _merge(former: Path, path: Path) -> Drops:
-    """Move all legible messages with their ids, and drop the others. Return the same as `take_over`."""
-    drops = Drops()
-    with closing(open_or_begin(former, _NO_BOUND_MB)) as source, closing(open_or_begin(path, _NO_BOUND_MB)) as target:
-        for store in (source, target):
-            drops.add(store.list_recent(), "lost")
-            store.forget()
-            drops.add(len(store.no_room), "size")
-        while records := list(islice(source.everything(), _CHUNK)):
-            _move(records, source, target)
-        left = source.counts()
-        drops.add(left.waiting + left.parked, "damaged")
-    return drops
+def _merge(former: Path, path: Path, drops: Drops) -> None:
+    """Move all legible messages with their ids, and drop the others. Count these in `drops`."""
+    with closing(open_or_begin(former, _NO_BOUND_MB)) as source:
+        count_missing(source, drops)
+        with closing(open_or_begin(path, _NO_BOUND_MB)) as target:
+            count_missing(target, drops)
+            while records := list(islice(source.everything(), _CHUNK)):
+                _move(records, source, target)
+            left = source.counts()
+            drops.add(left.waiting + left.parked, "damaged")
 
 
 def _move(records: Sequence[Record], source: Store, target: Store) -> None:

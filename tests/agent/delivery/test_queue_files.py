@@ -15,7 +15,7 @@ from agent.config.push import PushConfig
 from agent.delivery.manager import _opened
 from agent.delivery.queue_files import QueueFile, queue_files
 from agent.outbox import Outbox, take_over
-from agent.outbox.files import reserve_of
+from agent.outbox.files import recent_of, reserve_of
 from agent.runtime import SystemClock
 from tests.faults.disk import fill, require_late_writes, small_disk, syncs, unsynced_pages
 
@@ -294,6 +294,45 @@ def test_damaged_messages_of_a_queue_that_is_taken_over_are_counted(site: Site, 
         (2, "the stored bytes are damaged")
     ]
     assert events[-1]["event"] == ("queue_taken_over" if deleted else "queue_not_taken_over")
+
+
+def stored_with_one_missing(path: Path, *bodies: bytes) -> None:
+    """Store messages, and remove one that the queue promised to keep."""
+    outbox = opened(path)
+    outbox.put(list(bodies))
+    recent = recent_of(path).read_bytes()
+    outbox.ack(outbox.live()[0])
+    outbox.close()
+    recent_of(path).write_bytes(recent)
+
+
+def assert_drops_are_logged_once(old: Path, new: Path) -> None:
+    with capture_logs() as events:
+        drops = take_over(old, new)
+    assert [each["event"] for each in events][-1] == "queue_not_taken_over"
+    assert [each["count"] for each in events if each["event"] == "message_dropped"] == [1]
+    assert drops == {"lost": 1}
+
+
+def test_a_merge_that_a_full_disk_ends_returns_the_drops_that_it_logged(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        old, new = disk / "outbox.a.sqlite3", disk / "outbox.b.sqlite3"
+        stored_with_one_missing(old, *(b"%d" % number + b" " * 500 for number in range(1500)))
+        stored(new, b"of the new name")
+        filler = fill(disk)
+        os.truncate(filler, filler.stat().st_size - 1000 * 1024)  # room for a part of the messages
+        assert_drops_are_logged_once(old, new)
+        filler.unlink()
+        assert not take_over(old, new)
+
+
+def test_a_merge_into_a_file_that_cannot_be_opened_returns_the_drops_that_it_logged(site: Site) -> None:
+    old, new = site.path.with_name("outbox.a.sqlite3"), site.path.with_name("outbox.b.sqlite3")
+    stored_with_one_missing(old, b"1", b"2")
+    new.mkdir()
+    assert_drops_are_logged_once(old, new)
+    new.rmdir()
+    assert not take_over(old, new)
 
 
 def test_after_a_full_disk_in_a_merge_a_second_one_moves_the_rest(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from agent.outbox.files import recent_of
 from agent.outbox.queue import Outbox
 from agent.outbox.record import PendingWrites
 from agent.outbox.store import Store
@@ -678,6 +679,32 @@ def test_a_change_that_fails_once_is_made_again_at_once(tmp_path: Path, monkeypa
     outbox.close()
     outbox = opened(path)
     assert bodies_of(outbox) == [b"1", b"2"]
+    outbox.close()
+
+
+def test_a_missing_message_is_counted_once_if_the_disk_fails_before_it_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    outbox.put([b"1", b"2"])
+    recent = recent_of(path).read_bytes()
+    outbox.ack(outbox.live()[0])
+    outbox.close()
+    recent_of(path).write_bytes(recent)
+    forget, failures = Store.forget, [sqlite3.OperationalError("disk I/O error")]
+
+    def fails_once(store: Store) -> None:
+        if failures:
+            raise failures.pop()
+        forget(store)
+
+    monkeypatch.setattr(Store, "forget", fails_once)
+    outbox = opened(path)
+    assert outbox.in_memory
+    outbox.put([b"3"])
+    assert not outbox.in_memory
+    assert outbox.drops == {"lost": 1}
     outbox.close()
 
 
