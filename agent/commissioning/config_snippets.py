@@ -53,7 +53,7 @@ def _node(one: Proposal) -> Iterator[str]:
 
 def _nodes(one: Proposal) -> Iterator[str]:
     if one.grid_omitted:
-        yield "# Its meter (grid) is omitted, because another device measures the grid."
+        yield "# Its meter (grid) is omitted, because another device has the grid node."
     nodes = ", ".join(f"{each} = {toml_text(name)}" for each, name in one.nodes.items())
     yield f"nodes = {{ {nodes} }}"
     yield from _disabled(one)

@@ -4,7 +4,9 @@ A scan cannot know what a meter measures. If a hybrid has a grid meter, or a con
 meter is disabled. Otherwise the first meter becomes the grid meter, and every other meter is disabled. A meter remains
 disabled until the installer sets its type, so that nothing is counted twice.
 
-A unit that may be the same device as another unit is disabled too, whatever it is. It does not count in these rules.
+A unit that may be the same device as another unit is disabled too, whatever it is. It does not count in these rules,
+with one exception: if nothing else measures the grid, the first such hybrid with a grid meter has a grid node, so that
+the site has one when the installer enables it.
 """
 
 from __future__ import annotations
@@ -225,12 +227,13 @@ def without_configured(places: Iterable[SearchLocation], configured: Collection[
 
 
 def _grid_unit(places: Sequence[SearchLocation]) -> FoundUnit | None:
-    """Return the unit that becomes the grid meter: the first hybrid with a grid meter, else the first meter, else None.
+    """Return the unit that gets the grid node: the first hybrid with a grid meter, else the first meter, else None.
 
-    A unit that may be the same device as another unit is not chosen.
+    A unit that may be the same device as another unit is chosen only if it is a hybrid and there is no other choice.
     """
-    units = (unit for place in places for unit in place.units if not unit.doubt)
+    units = (unit for place in places for unit in place.units)
     best = [(unit, unit.identity.matches[0]) for unit in units if unit.identity and unit.identity.matches]
     hybrids = [unit for unit, match in best if match.kind is Kind.HYBRID and NodeType.GRID in match.nodes]
     meters = [unit for unit, match in best if match.kind is Kind.METER]
-    return next(iter(hybrids + meters), None)
+    certain = [unit for unit in hybrids + meters if not unit.doubt]
+    return next(iter(certain + hybrids), None)

@@ -490,7 +490,7 @@ def test_a_hybrid_measures_the_grid_again_if_the_meter_is_not_used(monkeypatch: 
     both = [FoundUnit(1, Identity([HYBRID])), FoundUnit(2, Identity([HYBRID]))]
     used, text = settled(monkeypatch, both, "1", "n", "")
     assert used == [{NodeType.GRID: "meter-1", NodeType.SOLAR: "pv-2"}], "the first hybrid is not used"
-    assert text.count("Its meter (grid) is omitted, because another device measures the grid.") == 1
+    assert text.count("Its meter (grid) is omitted, because another device has the grid node.") == 1
     both = [FoundUnit(1, Identity([HYBRID])), FoundUnit(2, Identity([HYBRID]))]
     again = questions(monkeypatch, both, "1", "n", "1", "y", "", "")
     assert again == [{NodeType.GRID: "meter-1", NodeType.SOLAR: "pv-1"}, {NodeType.SOLAR: "pv-2"}]

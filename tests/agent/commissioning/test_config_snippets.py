@@ -69,6 +69,19 @@ def test_only_one_device_counts_for_the_grid(tmp_path: Path) -> None:
     assert "# Its meter (grid) is omitted" in hybrid_behind_a_meter
 
 
+def test_a_hybrid_that_may_be_another_device_has_a_grid_node_if_nothing_else_has_one(tmp_path: Path) -> None:
+    hybrids = place("10.0.0.2", HYBRID, HYBRID)
+    for unit in hybrids.units:
+        unit.doubt = "perhaps the same device as 10.0.0.1:502 unit 1 (the same unit id on another port)"
+    text = config_snippets.device_tables([place("10.0.0.1", PV), hybrids])
+    assert [node.type for node in nodes(tmp_path, text).values()] == [NodeType.SOLAR], "both are disabled"
+    enabled = nodes(tmp_path, text.replace("enabled = false", "enabled = true"))
+    assert [node.type for node in enabled.values()].count(NodeType.GRID) == 1
+    assert text.count("# Its meter (grid) is omitted, because another device has the grid node.") == 1
+    beside_a_meter = config_snippets.device_tables([place("10.0.0.1", METER), hybrids])
+    assert beside_a_meter.count("# Its meter (grid) is omitted") == 2
+
+
 def test_a_further_meter_of_a_device_waits_for_its_type(tmp_path: Path) -> None:
     text = config_snippets.device_tables(
         [place("10.0.0.1", replace(HYBRID, further=("sunspec-meter:2", "sunspec-meter:3")))]
