@@ -64,7 +64,7 @@ class OutcomeHandler:
         without a web page."""
 
     async def recall(self) -> None:
-        """Restore what was learned of the endpoint before a restart. Call this once, before the first attempt."""
+        """Restore what was learned of the endpoint before a restart or reload. Call once, before the first attempt."""
         if live_s := await self._memory.recall():
             self.stats.pause_continues(self._clock.monotonic())
             log.warning("pause_continues", url=self._config.shown_url, again_s=round(live_s, 1))

@@ -117,7 +117,7 @@ class DeliveryStats:
         The endpoint asked for it before a restart, or before a reload that replaced the sender.
         """
         self.state, self.failing_since = State.FAILING, now
-        self.last_failure = "the endpoint asked for a pause before the restart"
+        self.last_failure = "the endpoint asked for a pause before the restart or reload"
 
     def forget_endpoint(self) -> None:
         """Reset the state, because another configuration can have another endpoint.

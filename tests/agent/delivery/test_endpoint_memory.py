@@ -119,7 +119,7 @@ async def test_a_pause_asked_of_a_live_message_continues(lives: Lives) -> None:
                 await made.submit(b"2")
                 await asyncio.sleep(600)
                 assert len(server.requests) == 1, "no attempt in the pause"
-                assert made.sender.stats.last_failure == "the endpoint asked for a pause before the restart"
+                assert made.sender.stats.last_failure == "the endpoint asked for a pause before the restart or reload"
                 assert made.sender.stats.state is State.FAILING
                 (event,) = (each for each in made.logs if each["event"] == "pause_continues")
                 assert 0 < event["again_s"] <= 1980

@@ -196,6 +196,24 @@ async def test_a_reload_keeps_what_is_known_of_an_endpoint_and_the_order_of_the_
     await deliveries.close()
 
 
+async def test_a_pause_that_continues_after_a_rename_is_not_said_to_be_older_than_a_restart(tmp_path: Path) -> None:
+    path, clock = tmp_path / "outbox.sqlite3", FastClock(1.0)
+    outbox = Outbox.open(path, max_age_s=1e9, max_size_mb=8, now=clock.time)
+    limits = OutboxConfig(path=path)
+    async with HttpFaults(answer(429, retry_after="1800")) as server, asyncio.TaskGroup() as group:
+        push = PushConfig(name="old", url=server.url(), token="t", wait_for_clock_s=0)
+        delivery = Delivery(push, limits, QueueFile(path), outbox, clock, {})
+        delivery.start(group)
+        await delivery.submit([b"x"], clock.monotonic())
+        while not delivery.stats.attempts:  # noqa: ASYNC110 - attempts have no event
+            await asyncio.sleep(0.1)
+        await delivery.change(push.model_copy(update={"name": "new"}), limits, QueueFile(path))
+        await asyncio.sleep(1.0)
+        assert delivery.stats.last_failure == "the endpoint asked for a pause before the restart or reload"
+        await delivery.close()
+    assert len(server.requests) == 1
+
+
 async def test_the_owner_of_the_first_queue_is_known_after_a_start_and_after_a_reload(tmp_path: Path) -> None:
     owner = tmp_path / "outbox.endpoint"
     deliveries = Deliveries(config(tmp_path, "default"), DrivenClock(), {})
