@@ -20,7 +20,7 @@ _WORDS = {
     "memory": "the disk is not writable, and either the messages are too many to keep in memory or the agent stops",
     "dead_letters": f"more than {MAX_DEAD_LETTERS} dead letters",
     "damaged": "the stored bytes are damaged",
-    "lost": "stored before the restart, and missing after it: the files of the queue were removed or damaged",
+    "lost": "stored earlier, and missing when the queue was opened: its files were removed or damaged",
 }
 
 

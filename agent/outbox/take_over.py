@@ -39,7 +39,7 @@ def take_over(former: Path, path: Path) -> Drops:
 
     - that are not legible,
     - for which the disk has no room while a damaged file is replaced,
-    - that were stored before the restart and are missing after it.
+    - that were stored earlier and are missing when their file is opened.
 
     Raises NotAloneError if another process has locked the directory.
     """

@@ -310,7 +310,9 @@ def assert_drops_are_logged_once(old: Path, new: Path) -> None:
     with capture_logs() as events:
         drops = take_over(old, new)
     assert [each["event"] for each in events][-1] == "queue_not_taken_over"
-    assert [each["count"] for each in events if each["event"] == "message_dropped"] == [1]
+    assert [(each["count"], each["reason"]) for each in events if each["event"] == "message_dropped"] == [
+        (1, "stored earlier, and missing when the queue was opened: its files were removed or damaged")
+    ]
     assert drops == {"lost": 1}
 
 
