@@ -91,10 +91,7 @@ class Store:
 
     @classmethod
     def open(cls, path: Path, max_size_mb: int) -> Store:
-        """Open or create the file, check it, and migrate it.
-
-        Also raises NotAloneError, if another agent has locked the directory.
-        """
+        """Open or create the file, check and migrate it. Raises NotAloneError if another agent locked the directory."""
         db = open_for_writing(path, synchronous="FULL")
         try:
             db.execute("PRAGMA wal_autocheckpoint = 0")
