@@ -136,11 +136,13 @@ def _remedy(item: Any, steps: list[str]) -> str:
 
 
 def _instead(steps: list[str], root: type[BaseModel]) -> str:
-    """Return the end of an error text for an unknown key: a similar key, or else all keys of the table.
+    """Return the end of an error text for an unknown key: its place, a similar key, or else all keys of the table.
 
     Empty if there is no similar key and the table has free names or more than `_MOST_LISTED` keys.
     """
     known = _siblings(steps, root)
+    if steps[0] == "device" and steps[-1] in _siblings(["connection", "NAME", steps[-1]], root):
+        return '; write it in [connection.NAME], and connection = "NAME" in [[device]]'
     if guess := did_you_mean(steps[-1], known):
         return guess
     return f"; there are {', '.join(known)}" if 0 < len(known) <= _MOST_LISTED else ""

@@ -37,6 +37,13 @@ def test_a_key_of_other_software_is_translated(key: str, meant: str) -> None:
     assert only(**{f"device__0__{key}": 1}) == f"device[0].{key} (meter-1): unknown key; did you mean {meant}?"
 
 
+@pytest.mark.parametrize("key", ["serial_port", "baudrate", "parity"])
+def test_a_key_of_a_serial_line_in_a_device_names_its_table(key: str) -> None:
+    assert only(**{f"device__0__{key}": 1}) == (
+        f'device[0].{key} (meter-1): unknown key; write it in [connection.NAME], and connection = "NAME" in [[device]]'
+    )
+
+
 @pytest.mark.parametrize(
     ("place", "value", "meant"),
     [
