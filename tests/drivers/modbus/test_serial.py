@@ -6,6 +6,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import select
 import termios
 import threading
 import time
@@ -202,6 +203,7 @@ def test_a_stall_of_the_agent_lets_no_earlier_reply_answer(transport: TransportN
                 await link.read(1, Table.HOLDING, 2, 1, timeout_s=0.01)
         stalled.set()
         assert answered.wait(5), "the request waits for the event loop"
+        assert select.select([slave], [], [], 5)[0], "the kernel passes the reply on in a thread of its own"
         time.sleep(0.05)  # noqa: ASYNC251 - the stall
         assert list(await link.read(1, Table.HOLDING, 3, 1)) == [1003]
         await link.close()
