@@ -92,8 +92,8 @@ def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
                 found.setdefault((device.address, node.type.value, channel or "1"), []).append(node.node_id)
     for (address, type_, _), names in found.items():
         if len(names) > 1:
-            both, twice = ("both", "twice") if len(names) == 2 else ("all", f"{len(names)} times")
-            yield f"{' and '.join(names)} {both} read {address}; the same {type_} would be counted {twice}"
+            twice = "twice" if len(names) == 2 else f"{len(names)} times"
+            yield f"{_together(names)} read {address}; the same {type_} would be counted {twice}"
 
 
 def _two_types(devices: Iterable[Device]) -> Iterator[str]:
@@ -105,7 +105,12 @@ def _two_types(devices: Iterable[Device]) -> Iterator[str]:
                 found.setdefault((device.address, device.driver_name), []).append(f"{node.node_id} ({node.type})")
     for (address, _), names in found.items():
         if len({name.rpartition(" ")[2] for name in names}) > 1:
-            yield f"{' and '.join(names)} both read the meter {address}, but a meter measures only one of them"
+            yield f"{_together(names)} read the meter {address}, but a meter measures only one of them"
+
+
+def _together(names: Sequence[str]) -> str:
+    """Return the names as the subject of a sentence, such as "a and b both"."""
+    return f"{' and '.join(names)} {'both' if len(names) == 2 else 'all'}"
 
 
 def _unused_nominal_power(devices: Iterable[Device]) -> Iterator[str]:

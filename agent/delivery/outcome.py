@@ -82,7 +82,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Misconfigured:
-    """The endpoint accepts nothing until somebody corrects the URL, the token, the proxy or the endpoint's schema.
+    """The endpoint accepts no message until the URL, the token, the proxy or the endpoint's schema is corrected.
 
     `OutcomeHandler` concludes that the schema is wrong if the endpoint refuses several different messages.
     """

@@ -54,10 +54,9 @@ class RepeatLimiter:
             return event
         now = self._monotonic()
         self._log_counts(now)
-        limits = [(_key(event), BURST)]
-        if "id" in event:
-            # First, so that an event above `CROWD` needs no memory of its own.
-            limits.insert(0, (_key({**event, "id": None}), CROWD))
+        # `CROWD` first, so that an event above it needs no memory of its own.
+        limits = [(_key({**event, "id": None}), CROWD)] if "id" in event else []
+        limits.append((_key(event), BURST))
         found = []
         for key, most in limits:
             seen = self._seen.setdefault(key, _Seen(now))

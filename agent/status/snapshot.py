@@ -36,7 +36,7 @@ def snapshot(
     """Return the state of the daemon. Call this in the event loop.
 
     `App.snapshot` adds the reason for the state of the clock, the numbers of invalid readings and of counter events,
-    and what is not on the disk.
+    and whether energies or messages are only in memory.
 
     `started`: monotonic second of the start of the daemon. `nights`: node id → night. `last`: the summary of the last
     push to each endpoint; empty before the first push.

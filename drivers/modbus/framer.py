@@ -254,7 +254,7 @@ _CRC = tuple(FramerRTU.crc16_table)
 
 
 def _unhex(digits: bytes) -> bytes:
-    """Return the bytes that `digits` stand for; no bytes if `digits` are not hexadecimal."""
+    """Convert hexadecimal digits to bytes. Return no bytes if `digits` are not hexadecimal."""
     try:
         return unhexlify(digits)
     except ValueError:

@@ -80,6 +80,10 @@ def test_one_meter_as_two_types_is_told() -> None:
         " one of them"
     )
     assert warnings(METER, twice | {"unit_id": 2}) == []
+    lines = warnings(METER, twice, twice | {"node_id": "heat-1", "type": "heat_pump"})
+    assert [line.partition(" read ")[0] for line in lines] == [
+        "warning: meter-1 (grid) and pv-1 (solar) and heat-1 (heat_pump) all"
+    ]
 
 
 def test_a_nominal_power_without_a_state_is_told() -> None:
