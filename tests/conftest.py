@@ -20,7 +20,7 @@ from agent.runtime import logging_setup
 from drivers.profile import Profile
 from drivers.simulator.modbus_server import SimulatedUnit
 from tests import hunt
-from tests.faults import wire
+from tests.faults import pty, wire
 from tests.faults.certificates import Authority
 from tests.steady_loop import SteadyLoop
 from tests.support.simulated_loop import SimulatedLoop
@@ -80,6 +80,12 @@ def only_reads_on_the_wire() -> Iterator[None]:
         patch.setattr(SimulatedUnit, "answer", answer_on_record)
         yield
     assert wire.seen().keys() <= wire.READS, f"not only reads on the wire: {wire.seen()}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def serial_lines_are_as_fast_as_they_look() -> Iterator[None]:
+    with pty.without_delay():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,30 @@
-"""A simulated serial line: a pseudo-terminal. The client opens a path such as /dev/pts/3."""
+"""A simulated serial line: a pseudo-terminal. The client opens a path such as /dev/pts/3.
+
+The kernel passes the bytes of a pseudo-terminal on in a thread of its own. On a busy machine, this thread can be later
+than a time-out of the client. So `without_delay` makes both ends wait until the kernel has passed their bytes on.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import termios
+import threading
+import time
 import tty
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from drivers.modbus import serial_port
+
+_lines: dict[str, Pty] = {}
+"""The open lines by the path of their port."""
+
+_ARRIVES_S = 10.0
+"""Maximum wait for the kernel. If it takes longer, the test goes on, and the client sees a late reply."""
 
 
 class Pty:
@@ -17,20 +35,66 @@ class Pty:
         tty.setraw(self._slave)
         self.path = os.ttyname(self._slave)
         self._open = True
+        self._thread = 0
+        self._client_is_here = False
+        """Whether the client runs in the thread of the device. No byte can then be read while this thread waits."""
 
     def start(self, received: Callable[[bytes], None]) -> None:
         """Call `received` with the bytes that a client sends."""
+        self._thread = threading.get_ident()
+        _lines[self.path] = self
         asyncio.get_running_loop().add_reader(self._master, lambda: received(os.read(self._master, 4096)))
 
     def write(self, data: bytes) -> None:
         if self._open:
+            unread = _unread(self._slave)
             with suppress(BlockingIOError):
                 os.write(self._master, data)
+                if self._client_is_here:
+                    _wait_until(lambda: _unread(self._slave) >= unread + len(data))
 
     def close(self) -> None:
         """Close both ends. A client with an open port gets an error."""
         if self._open:
             self._open = False
+            _lines.pop(self.path, None)
             asyncio.get_running_loop().remove_reader(self._master)
             os.close(self._slave)
             os.close(self._master)
+
+    def client_writes(self, write: Callable[[], None], count: int) -> None:
+        """Call `write`, which sends `count` bytes from the end of the client, and wait until they have arrived."""
+        self._client_is_here = threading.get_ident() == self._thread
+        unread = _unread(self._master)
+        write()
+        if self._client_is_here:
+            _wait_until(lambda: not self._open or _unread(self._master) >= unread + count)
+
+
+@contextmanager
+def without_delay() -> Iterator[None]:
+    """Let no byte be under way between an agent and a `Pty` of the same thread."""
+    transport = serial_port._SerialTransport
+    real = transport.write
+
+    def write(self: serial_port._SerialTransport, data: bytes | bytearray | memoryview) -> None:
+        line = _lines.get(self._port.port)
+        if line is None:
+            real(self, data)
+        else:
+            line.client_writes(lambda: real(self, data), len(data))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transport, "write", write)
+        yield
+
+
+def _unread(fd: int) -> int:
+    """Return the number of bytes that wait to be read."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), "little")
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + _ARRIVES_S
+    while not condition() and time.monotonic() < until:
+        os.sched_yield()
