@@ -17,8 +17,16 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(RUNTIME)  ## run a simulated site, the agent and a receiver, live on the terminal
 	@$(BIN)/telemetry-agent demo
 
-test: $(STAMP)  ## run all tests, eight in parallel, because most tests wait for daemons and devices
+test: $(VENV)/.compiled  ## run all tests, eight in parallel, because most tests wait for daemons and devices
 	$(BIN)/python -m pytest --numprocesses 8 --dist worksteal
+
+# Otherwise each of the eight processes would compile all modules, and rewrite the assertions of all tests.
+$(VENV)/.compiled: $(STAMP)
+	@echo "Compiling the agent and its tests."
+	@$(BIN)/python -m compileall -q agent drivers benchmarks
+	@$(BIN)/python -m pytest --collect-only -qq tests/agent >/dev/null & \
+	$(BIN)/python -m pytest --collect-only -qq --ignore tests/agent >/dev/null; wait
+	@touch $@
 
 MINUTES ?= 10
 hunt: $(STAMP)  ## run property tests with random examples for MINUTES=10; a failure prints the example to commit
