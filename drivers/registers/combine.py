@@ -5,7 +5,7 @@ A part is the reading of one point. It is None if the point is optional and the 
 - The parts of the same node, quantity and phase are added, such as the MPPTs of an inverter. With a negative scale,
   export is subtracted from import. Percentages are averaged instead.
 - If a device has its active power, a counter or a daily register per phase only, the total is the sum of its phases.
-- The time of a sum is the time of its oldest part. A sum is missing or invalid if one of its parts is.
+- The time of a sum is the time of its oldest part. A sum is invalid if one of its parts is, otherwise missing if one is.
 - A sum omits a part that is None. If all its parts are None, a total active power is the sum of its phases. A total
   without phases, and any other sum, is then missing.
 """
@@ -135,9 +135,10 @@ def _sum(key: Key, parts: Sequence[Part], at: float) -> Reading:
     if not found:
         return Reading(quantity, phase, None, Quality.MISSING, at, node)
     oldest = min(part.at for part in found)
-    for part in found:
-        if part.quality is not Quality.GOOD:
-            return Reading(quantity, phase, None, part.quality, oldest, node)
+    qualities = {part.quality for part in found}
+    for quality in (Quality.INVALID, Quality.MISSING):
+        if quality in qualities:
+            return Reading(quantity, phase, None, quality, oldest, node)
     value = fsum(part.value for part in found if isinstance(part.value, float))
     if quantity.unit is Unit.PERCENT:
         value /= len(found)

@@ -100,6 +100,15 @@ async def test_a_part_that_is_missing_makes_the_sum_missing_and_keeps_its_name()
     assert found[POWER, None] == 5.0
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+async def test_a_sum_with_a_missing_and_an_invalid_part_is_invalid(*, swapped: bool) -> None:
+    parts = [
+        replace(point, encoding=Encoding("uint16", invalid=(0xFFFF,), maximum=100.0)) for point in by_phase(POWER, 0)
+    ]
+    found = await read({0: 500, 1: 0xFFFF, 2: 4}, *(reversed(parts) if swapped else parts))
+    assert found[POWER, None] is Quality.INVALID
+
+
 def at(address: int, encoding: Encoding, phase: Phase | None = None, node: NodeType | None = None) -> Point:
     return Point(IMPORTED, Table.HOLDING, address, encoding, phase, node)
 
