@@ -14,9 +14,9 @@ from structlog.typing import EventDict, WrappedLogger
 BURST = 5
 """The maximum number of equal events that are logged in `WINDOW_S`."""
 CROWD = 50
-"""The maximum number of events that are logged in `WINDOW_S` if they are equal except for `id` (of a message).
+"""As `BURST`, for events that differ only in `id`, the id of a message.
 
-If a whole backlog is refused, each message has its own event. The log does not need all of these events, because the
+If the endpoint refuses a whole backlog, each message has its own event. The log does not need all of them, because the
 command `outbox` lists each dead letter.
 """
 WINDOW_S = 3600.0
@@ -34,15 +34,14 @@ class _Seen:
     passed: int = 0
     """How many were logged."""
     held: int = 0
-    """How many were above the limit of this window, and so were not logged."""
+    """How many were not logged, because they were above the limit."""
 
 
 class RepeatLimiter:
     """A structlog processor that applies `BURST` and `CROWD`. Events of level debug have no limit.
 
-    Events above a limit are counted. A window begins with the first of the equal events. After the end of the window,
-    the next event of any kind above level debug makes this processor log the count as `event_repeated`, which itself
-    has no limit.
+    A window begins with the first of the equal events. Events above a limit are counted. The count is logged as
+    `event_repeated` when the next event of any kind, except level debug, arrives after the end of the window.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -54,7 +53,7 @@ class RepeatLimiter:
             return event
         now = self._monotonic()
         self._log_counts(now)
-        # `CROWD` first, so that an event above it needs no memory of its own.
+        # `CROWD` first, so that an event above it adds no entry to `_seen`.
         limits = [(_key({**event, "id": None}), CROWD)] if "id" in event else []
         limits.append((_key(event), BURST))
         found = []
@@ -73,7 +72,7 @@ class RepeatLimiter:
         for key, seen in [(key, self._seen.pop(key, None)) for key in ended]:  # None: another thread was faster
             if seen is not None and seen.held:
                 about = {name: value for name, value in zip(_ABOUT, key[1:], strict=True) if value != "None"}
-                # The context is empty, because the present event can be about another endpoint than the counted ones.
+                # An empty context, because the current event may be about another endpoint than the counted events.
                 Context().run(
                     structlog.get_logger().warning,
                     "event_repeated",

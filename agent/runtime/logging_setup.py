@@ -19,18 +19,18 @@ Format = Literal["auto", "console", "json"]
 # <priority> as journald reads it from standard error (sd-daemon(3)).
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
-# The callers of these libraries classify and report the same errors. All records of the libraries are shown with
-# `level = "debug"`, otherwise only the critical ones.
+# The code that calls these libraries reports the same errors itself. So without `level = "debug"`, only their critical
+# records are shown.
 _NOISY = ("httpcore.connection", "asyncio")
 # These libraries log whole URLs and headers of replies, which may contain a secret. Only their critical records are
-# shown. `httpcore.connection` logs neither and has its own level (`_NOISY`).
+# shown. `httpcore.connection` logs neither, so it is in `_NOISY`.
 _INDISCREET = ("httpx", "httpcore")
 
 
 def configure(level: str, format: Format = "auto", stream: TextIO | None = None) -> None:  # noqa: A002 - the key's name
     """Write events of `level` and above to `stream`; None means standard error.
 
-    Warnings and errors of libraries are events too, but `_NOISY` and `_INDISCREET` have other levels.
+    Warnings and errors of libraries become events. `_NOISY` and `_INDISCREET` are libraries with other levels.
     """
     out = stream if stream is not None else sys.stderr
     number = getattr(logging, level.upper())
@@ -65,8 +65,9 @@ def _renderers(format: Format, out: TextIO) -> list[Processor]:  # noqa: A002 - 
     return [
         _escaped,
         structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S%z", utc=False),
-        # The first argument is given by position, because its name differs between versions of structlog. Tracebacks
-        # are formatted already. With any other formatter, structlog would log a warning.
+        # The first argument is given by position, because its name differs between versions of structlog.
+        # `format_exc_info` has already formatted the tracebacks. With a formatter other than `plain_traceback`,
+        # structlog would warn about this.
         structlog.dev.ConsoleRenderer(24, colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback),
     ]
 
@@ -78,7 +79,7 @@ _MOST_TRACE = 20_000
 
 
 def _bounded(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Shorten long texts, so that those of devices, peers and files cannot fill the log."""
+    """Shorten long texts, so that texts of devices, peers and files cannot fill the log."""
     for key, value in event.items():
         if isinstance(value, str):
             event[key] = shortened(value, _MOST_TRACE if key in _TRACES else MOST)
@@ -86,7 +87,7 @@ def _bounded(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
 
 
 def _escaped(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Escape the values for the terminal. The renderers for JSON and journald do this on their own."""
+    """Escape the values for the terminal. The renderers for JSON and journald escape values themselves."""
     for key, value in event.items():
         if isinstance(value, str) and not value.isprintable():
             lines = value.split("\n") if key in _TRACES else [value]
@@ -110,7 +111,7 @@ class _LossyStream:
 
 
 class _PriorityPrefix:
-    """Adds the priority for journald to each line. The time is not added, because journald adds it."""
+    """Adds the priority for journald to each line. journald itself adds the time."""
 
     def __call__(self, _logger: WrappedLogger, method: str, rendered: Any) -> str:
         prefix = f"<{_PRIORITY.get(method, 6)}>"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 MOST = 500
 """Largest number of characters of one line."""
 MOST_OUTPUT = 2000
-"""Largest number of characters of one line that a command prints, which can name many devices."""
+"""As `MOST`, for the output of a command: one line can name many devices."""
 _MOST_MISTAKES = 100
 
 

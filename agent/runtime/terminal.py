@@ -14,9 +14,8 @@ _QUOTED_SPACE = "\0"
 def wrapped(line: str, stream: TextIO | None) -> str:
     """Return `line` with breaks between words so that it fits the terminal `stream`.
 
-    If the width is not known (see `terminal_columns`), the line is not changed. A line break is
-    never inside a word, or inside a text in backquotes, such as a command to copy. So a line with a long word or text
-    can be longer than the width.
+    If the width is not known, the line is not changed. There is no break inside a word or inside a text in backquotes,
+    such as a command to copy. So a line can stay longer than the width.
     """
     width = terminal_columns(stream)
     if not width or len(line) <= width:

@@ -1,7 +1,7 @@
 """The watchdog finds stuck work: work that is not done at its deadline.
 
-While work is stuck, the service manager gets no WATCHDOG=1, and restarts the agent. A request without an
-answer is not stuck, because it ends with an error before its deadline. The same is true for a write to a full disk.
+While work is stuck, the service manager gets no WATCHDOG=1, and restarts the agent. A request without an answer and a
+write to a full disk are not stuck: they end with an error before their deadline.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 from agent.runtime.clock import Clock
 
-# Seconds from the start of work to its deadline. For an attempt, and for a message that waits for the live worker, the
-# time-out of an attempt is added.
+# Seconds from the start of work to its deadline. An attempt, and a message that waits for the live worker, have more
+# time: the time-out of an attempt is added.
 STUCK_S = 120.0
 
 

@@ -1,13 +1,14 @@
 """Makes the text of a peer safe for logs and status: printable, short, and without secrets. Pure.
 
 A peer may quote what the agent sent: the token, the query of the URL, the password of a proxy. The quote may be
-escaped, in base64, in hex digits or in pieces. So escapes are resolved in the text and in the secrets, and letters
-become lower-case. Then the text and the secrets are compared in two forms: one with letters and digits only, and one
-that keeps all characters except white space, backslashes and NUL. No part of the text is shown if it has `RUN` letters
-and digits of a secret in a row, or a whole secret. The text is also searched for the base64 and the hex digits of each
-secret.
+escaped, in base64, in hex digits or in pieces. No part of the text is shown if it contains a fragment of a secret:
 
-A fragment is a piece of text that reveals a secret, such as `RUN` of its characters.
+- the whole secret,
+- `RUN` letters and digits of the secret in a row,
+- the base64 or the hex digits of `RUN` bytes of the secret in a row.
+
+Before they are compared, escapes are resolved in the text and in the secret, and letters become lower-case. The text is
+compared in two forms: with letters and digits only, and without white space, backslashes and NUL.
 """
 
 from __future__ import annotations
@@ -20,18 +21,16 @@ from urllib.parse import unquote, urlsplit
 from agent.runtime import printable
 
 RUN = 6
-"""If a text contains this many letters and digits of a secret in a row, the text is not shown."""
 MOST_SHOWN = 200
-"""Maximum number of characters of a peer's text that are shown."""
 WITHHELD = "[not shown: it contains a secret]"
 
 # A text with fewer characters is not treated as a secret, because many texts contain it by chance.
 _SHORTEST = 4
-# This many characters (or bytes) at the beginning of a peer's text are searched for secrets. The rest is never shown.
+# Only this many characters (or bytes) of a peer's text are searched for secrets. The rest is never shown.
 _READ = 4096
 # Maximum number of secrets that `learn` remembers.
 _KEPT_SECRETS = 16
-# Maximum rounds that resolve escapes, because escapes may be nested, as in \u0025\u0032\u0046.
+# Maximum rounds that resolve escapes. Escapes may be nested, as in \u0025\u0032\u0046.
 _ROUNDS = 4
 _NUMBERED = re.compile(r"(?:\\+|%)u\{?([0-9a-fA-F]{4,6})\}?|\\+x([0-9a-fA-F]{2})")
 _BETWEEN = re.compile(r"[\\\s\0]+")
@@ -39,7 +38,7 @@ _NOT_KEPT = re.compile(r"[^a-z0-9]+")
 
 
 class Secrets:
-    """The secrets that a peer knows. `quoted` returns a text of the peer, unless it contains one of them."""
+    """The secrets that a peer knows. `quoted` makes a text of the peer safe."""
 
     def __init__(self) -> None:
         self._kept: list[frozenset[str]] = []
@@ -90,9 +89,9 @@ class Secrets:
 
 
 def _fragments(secret: str | bytes) -> Iterator[str]:
-    """Yield the fragments: all runs of the secret, of its base64 and of its hex digits, and the whole secret.
+    """Yield the fragments of a secret.
 
-    The whole secret is needed for a secret with few letters and digits, because it has no run.
+    The whole secret is one of them, because a secret with few letters and digits has no run.
     """
     data = secret.encode() if isinstance(secret, str) else secret
     for each in _resolved(data.decode("utf-8", "replace")):
@@ -137,10 +136,7 @@ def _numbered(match: re.Match[str]) -> str:
 
 
 def _joined(text: str) -> str:
-    """Return the text in lower case, without white space, backslashes and NUL.
-
-    This form keeps the other characters, so a secret that has few letters and digits can be found in it.
-    """
+    """Return the text in lower case, without white space, backslashes and NUL."""
     return _BETWEEN.sub("", text.lower())
 
 

@@ -47,8 +47,8 @@ class SecretFile:
     ) -> None:
         """`event` is logged when the secret changes. `mistake` returns the rule that a text breaks, or None.
 
-        The first problem with the file is a warning. The next ones are logged at level debug, until the file is usable
-        again. With `quiet`, problems are logged at level debug until the file is usable for the first time.
+        The first problem with the file is a warning. Later problems are logged at level debug until the file is usable
+        again. With `quiet`, all problems are logged at level debug until the file is usable for the first time.
         """
         self.path = path
         self._event = event
@@ -100,8 +100,7 @@ class SecretFile:
 class Token:
     """The bearer token: that of the first file that has one, otherwise the fixed text.
 
-    After a 401 all files are read again. If one of them has another token, this other token is used; otherwise the same
-    token stays in use.
+    After a 401 (`refused`), all files are read again. If one of them has another token, that token is used.
     """
 
     def __init__(
@@ -110,7 +109,7 @@ class Token:
         fixed: Secret | None = None,
         mistake: Callable[[str], str | None] = lambda _: None,
     ) -> None:
-        """`mistake` returns the rule that a text breaks, or None. If a file breaks a rule, its text is not used."""
+        """`mistake` is as in `SecretFile`."""
         paths = list(files)
         self._files = [SecretFile(path, "token_rotated", mistake, quiet=len(paths) > 1) for path in paths]
         self._fixed = Secret(fixed.get_secret_value().strip()) if fixed is not None else _NOTHING
@@ -127,7 +126,7 @@ class Token:
         return next((value for value in values if value != self._refused), self._refused)
 
     def refused(self, token: Secret) -> Secret:
-        """Report that the endpoint rejects `token`. Return the token to use next: `token` if there is no other."""
+        """Report that the endpoint rejects `token`. Return the token to use next: another one, or `token` again."""
         for file in self._files:
             file.forget()
         self._refused = token
@@ -138,7 +137,7 @@ class Token:
 
 
 def may_be_secret(path: Path) -> bool:
-    """Whether the path can be a secret that a person wrote in place of its file: it is relative and does not exist."""
+    """Whether `path` may be the secret itself, written in place of its file: it is relative and does not exist."""
     return not path.is_absolute() and not os.path.exists(path)  # noqa: PTH110 - Path.exists fails for a long name
 
 

@@ -11,7 +11,7 @@ __all__ = ["TlsFileError", "client_context", "server_context", "unusable_files"]
 
 
 def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
-    """Return a context that shows the certificate chain in `cert_file`. Both files are PEM.
+    """Return a context with the certificate chain in `cert_file`. Both files are PEM.
 
     Raises OSError if a file cannot be used, or if the key has a passphrase.
     """

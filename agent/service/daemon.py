@@ -151,10 +151,7 @@ class Daemon:
 
 
 async def _delivery_in_words(delivery: Delivery, now: float, named: bool) -> str:  # noqa: FBT001 - one of two forms
-    """Return the state of the delivery to one endpoint at monotonic second `now`, in words.
-
-    If `named`, the text begins with the name of the endpoint.
-    """
+    """Return the state of the delivery to one endpoint at monotonic second `now`, in words."""
     stats, waits_for_clock = delivery.stats, delivery.sender.waits_for_clock
     last = stats.last_delivery
     pushed = f"last push {_clock_time(last)}" if last is not None else "nothing pushed yet"

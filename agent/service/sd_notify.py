@@ -16,12 +16,11 @@ def notify(*lines: str, environ: Mapping[str, str] | None = None) -> bool:
 
     This function never waits. If the socket of the service manager is full:
 
-    - A message with READY=1 is sent by a thread, which waits until the socket has room. systemd ends a service that
-      never sends READY=1.
+    - A thread sends a message with READY=1 when the socket has room. systemd ends a service that never sends READY=1.
     - Any other message is dropped.
 
-    Returns True without a message if there is no service manager or it cannot be reached. The address of the service
-    manager comes from `environ`, or from the environment of this process if `environ` is None.
+    If there is no service manager, or if it cannot be reached, nothing is sent, and the result is True. The address
+    comes from `environ`; None means the environment of this process.
     """
     address = (os.environ if environ is None else environ).get("NOTIFY_SOCKET")
     if not address:
