@@ -119,7 +119,7 @@ class _SiteBuilder:
         return tuple((name, path) for name in names if (path := self._catalogue.replaced(name)) is not None)
 
     def _plan(self, index: int, device: DeviceConfig, driver: Driver) -> _LinkPlan:
-        """Return the plan of the link of a device, with the settings of this device included.
+        """Return the plan of the link of a device. The plan then includes the settings of this device.
 
         Devices with the same host and port, or the same serial port, share one link: some devices accept only one
         client, and a serial line carries only one request at a time.
@@ -155,8 +155,8 @@ class _SiteBuilder:
         name = " + ".join(node.node_id for node in nodes)
         unit_id = _first(device.unit_id, driver.defaults.unit_id, 1)
         settings = self._settings(device, driver)
-        # A device with an equal origin is read in the same way, so it keeps its state. The origin has the loaded
-        # profile, because the file of the profile may have been edited. A Python driver has no profile.
+        # A device with an equal origin is read in the same way. The origin contains the loaded profile, because the
+        # file of the profile may have been edited. A Python driver has no profile.
         origin = (device.driver, getattr(driver, "profile", None), self._options(device), unit_id, settings)
         interval_s = self._interval_s(device)
         for same in known:
@@ -177,7 +177,6 @@ class _SiteBuilder:
         )
 
     def _interval_s(self, device: DeviceConfig) -> float:
-        """Return the seconds between two polls. The default is `Config.poll_interval_s`."""
         if device.poll_interval_s is not None:
             return device.poll_interval_s
         return self._config.poll_interval_s
@@ -286,7 +285,7 @@ class _SiteBuilder:
 
 
 def _resolutions(node: Node, driver: Driver) -> dict[Quantity, Resolution]:
-    """Return quantity of the node → resolution of the registers that it is read from."""
+    """Return quantity of the node → resolution of its registers."""
     found = {}
     for (marked, quantity), resolution in driver.resolutions.items():
         use = use_of(node, quantity, marked)

@@ -1,7 +1,6 @@
 """Keeps the powers and attempts of the last 24 hours in memory, for the status page. Pure.
 
-A series has 144 values of 4 bytes, one for each step of ten minutes. Six node types need 3.4 KiB, and each endpoint
-needs 1.1 KiB. A restart begins a new history.
+A series has one value of 4 bytes for each step of ten minutes.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ class _Attempts:
 
 
 class History:
-    """The last 144 steps. Times are monotonic seconds."""
+    """The last 144 steps. `now` is in monotonic seconds."""
 
     def __init__(self, now: float) -> None:
         self._started = now
@@ -76,8 +75,8 @@ class History:
         """Add a sample. Call it every `SAMPLE_S` seconds."""
         self._advance(now)
         at = self._step % STEPS
-        # A group without a power also has a series. By its empty steps, the page knows that the sum of several groups
-        # is partial.
+        # A group without a power also has a series. Its empty steps tell the page that a sum of several groups is
+        # partial.
         self._powers = {group: self._powers.get(group) or _Power() for group in snapshot.flow}
         for group, fields in snapshot.flow.items():
             power = _power(fields)

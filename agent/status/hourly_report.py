@@ -21,7 +21,7 @@ EVERY_S = 3600.0
 
 
 class HourlyReport:
-    """Writes the reports. A report counts the attempts since the last report."""
+    """Writes the reports. A report counts the attempts since the previous report."""
 
     def __init__(self, now: float) -> None:
         self._last = now

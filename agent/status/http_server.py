@@ -3,8 +3,8 @@
 - The head of a request must arrive within 5 s. Otherwise the answer is 408.
 - The head must have at most 8 KiB. Otherwise the answer is 431.
 - The client must accept the answer within 10 s. Otherwise the connection is closed.
-- There are at most 16 connections. If all are in use, a new connection replaces the oldest connection without a
-  complete request, so that slow clients cannot block the server. If there is no such connection, the new one is closed.
+- There are at most 16 connections. A further connection replaces the oldest one that has not sent its whole request,
+  so that slow clients cannot block the server. If all have sent their request, the further connection is closed.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class HttpServer:
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listen on `host` and `port`. Return the port, which the system chooses if `port` is 0. Raises OSError."""
+        """Listen on `host` and `port`; 0 lets the system choose the port. Return the port. Raises OSError."""
         # asyncio ignores each socket that it cannot create. If it has created no socket at all, Python 3.13 and later
         # raise an error without errno, and earlier versions raise nothing. This function raises EMFILE in both cases.
         try:

@@ -1,11 +1,10 @@
 """Serves the status over HTTP, and decides who may read what.
 
-- Without a token, the listener has a loopback address, and every process of the machine may read everything. The Host
-  header must be a loopback name or address, so that a web page whose host name points at 127.0.0.1 cannot read the
-  status (DNS rebinding).
+- Without a token, the configuration allows only a loopback address, and every process of the machine may read
+  everything. The Host header must be a loopback name or address, so that a web page whose host name points at 127.0.0.1
+  cannot read the status (DNS rebinding).
 - With a token, requests for data need the header `Authorization: Bearer TOKEN`. Only / (the page without data) and
   /healthz need no token. The page asks for the token and sends it in this header, so that no URL contains it.
-- A listener with an address that is not loopback must have a token.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class DeviceStatus:
     """If the last poll failed, its error. Otherwise what the last poll could not read; None if it read everything, and
     before the first poll."""
     lost_s: float | None
-    """Seconds since the first of the failed polls in a row; None if the last poll did not fail."""
+    """Seconds since the first failed poll after the last answer; None if the last poll did not fail."""
     age_s: float | None
     """Seconds since the last answer; None before the first answer."""
     polls: int
@@ -80,8 +80,8 @@ class LinkStatus:
     load: float | None
     """The share of the time in which the link is busy. Above 1, the link is too slow for its devices.
 
-    The load is a sum over the devices that answered their last poll: the duration of this poll, divided by
-    `interval_s`. None if there is no such device.
+    Each device that answered its last poll adds the duration of this poll divided by `interval_s`. None if no device
+    answered its last poll.
     """
 
 
@@ -124,8 +124,8 @@ class Snapshot:
     reason: str | None
     """Why the daemon is not ready: the reasons of its endpoints (`reason_of_all`); None if it is ready."""
     clock: str
-    """`synchronised`, `unsynchronised` (its time is used nevertheless) or `waiting` (at least one endpoint waits for
-    the clock: its new messages are stored, but not sent)."""
+    """`synchronised`, `unsynchronised` (its time is used nevertheless) or `waiting` (new messages of at least one
+    endpoint wait for the clock: they are stored, but not sent)."""
     flow: Mapping[str, Fields]
     """Group → its fields, for the groups that have nodes."""
     devices: tuple[DeviceStatus, ...]

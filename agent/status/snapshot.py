@@ -97,7 +97,6 @@ def _counted(
     shown: Sequence[DeviceStatus],
     nodes: Mapping[str, list[tuple[NodeSummary, Fields]]],
 ) -> Iterator[CountedNode]:
-    """Yield the nodes that are part of the totals."""
     for device, status in zip(devices, shown, strict=True):
         scan = device.health.scan
         readings = () if scan is None else scan.readings

@@ -28,7 +28,7 @@ def why_not_ready(
     """Return why nothing is delivered to an endpoint, or why live messages are late. None if the endpoint is ready.
 
     - `last`: the newest attempt; None before the first one.
-    - `waits_for_clock`: whether messages wait until the time is known.
+    - `waits_for_clock`: whether messages wait for the clock.
     - `up_s`: seconds since the delivery to the endpoint began.
     - `timed`: whether the text says how long nothing was delivered. A text about failed attempts always says this.
     - The other parameters are as in `EndpointStatus`.

@@ -1,7 +1,6 @@
 """SQLite on a disk that may be full, read-only or failing.
 
-For the queue and for the energies, this module decides how a file is opened, what an error means for the file, how a
-damaged file is set aside, and which checksum is stored. Functions raise sqlite3.Error and OSError.
+The queue and the energies are such files. Functions raise sqlite3.Error and OSError.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ from urllib.parse import quote
 from agent.storage.folder_lock import check_locks
 
 PRIVATE = 0o600
-"""The mode of the files that other modules create beside a database. Only the user of the agent may read and write
-them."""
+"""The mode of the files that other modules create beside a database."""
 BUSY_S = 5.0
 """Maximum seconds that a statement waits for a lock of another process."""
 _CACHE_KIB = 512
@@ -166,7 +164,7 @@ class WatchedFiles:
         """Unlink the write-ahead log and the index if their paths still name the open files.
 
         Call this after the database was moved. Otherwise SQLite would use both files for the next database at the path.
-        The open database can use them until it is closed.
+        The open database still uses them until it is closed.
         """
         for path, opened in self._all[1:]:
             with contextlib.suppress(OSError):
@@ -262,7 +260,7 @@ def _connect(name: str, *, exclusive: bool = False, busy_s: float = BUSY_S) -> s
 
 
 class _Connection(sqlite3.Connection):
-    """Changes the errors of statements: `means_damage` is true if the file is damaged or has another schema."""
+    """Replaces errors of statements, so that `means_damage` is true for a damaged file and for another schema."""
 
     def execute(self, *arguments: Any) -> sqlite3.Cursor:
         try:
