@@ -23,7 +23,7 @@ class Catalogue:
 
     profile_dirs: tuple[Path, ...] = field(default=())
     _profiles: dict[Path, Profile] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """The profiles loaded so far. Devices of one family share a profile."""
+    """The profiles loaded so far."""
 
     def names(self) -> list[str]:
         """Return every driver name, sorted. `create` also accepts a name with a channel, such as `NAME:2`."""
@@ -101,7 +101,7 @@ def _python_driver(name: str) -> Callable[..., Driver]:
 
 
 def matches(profile: Profile, text: str) -> bool:
-    """Whether name, manufacturer and models of the profile contain all words of `text`. See `has_words`."""
+    """Whether name, manufacturer and models of the profile together contain all words of `text` (`has_words`)."""
     return has_words(f"{profile.name} {profile.manufacturer} {profile.models}", text)
 
 

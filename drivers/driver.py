@@ -32,7 +32,7 @@ class ReadOptions:
     """How to read one device. For the first three options, None means the value of the profile."""
 
     max_registers: int | None = None
-    """Maximum number of registers in one request. Without a value in the profile: 125 (`drivers.protocol`)."""
+    """Maximum number of registers in one request. If the profile has no value either, 125."""
     max_gap: int | None = None
     """Maximum number of unused registers between two used ones in one request."""
     word_order: WordOrder | None = None
@@ -61,8 +61,8 @@ class LinkDefaults:
 
 
 class Driver(Protocol):
-    """Reads one device. It keeps facts about the device from poll to poll, such as SunSpec models, refused addresses,
-    limits and the rated power. It keeps no readings."""
+    """Reads one device. From poll to poll, it keeps facts about the device, such as refused addresses, but no
+    readings."""
 
     @property
     def kind(self) -> Kind: ...

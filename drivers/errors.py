@@ -40,7 +40,7 @@ class DriverError(Exception):
 class ProfileError(DriverError):
     """The profile cannot be used, or the driver does not have this channel or this word order.
 
-    The text names the file and the place in it, or the driver; and the rule and the wrong value, if there is one.
+    The text names the file and the place in it, or the driver. It has the rule and, if there is one, the wrong value.
     """
 
     label = "profile"

@@ -51,7 +51,6 @@ class Kind(_Text):
 
     @property
     def nodes(self) -> frozenset[NodeType]:
-        """The node types that a device of this kind can feed."""
         return _NODES[self]
 
     @property
@@ -221,8 +220,8 @@ class Reading(NamedTuple):
     """None if the quality is not good."""
     quality: Quality
     at: float
-    """Monotonic seconds at which the registers arrived; of a sum, the earliest such time of its parts. The start of the
-    poll if no register arrived."""
+    """Monotonic seconds at which the registers arrived; the start of the poll if none arrived. A sum has the earliest
+    time of its parts."""
     node: NodeType | None = None
     """The type of the node that a hybrid or SunSpec device feeds with this reading. None: the device feeds one node."""
 

@@ -1,8 +1,8 @@
 """Reads the registers of a dump: ranges, the points of profiles, or a chain of SunSpec models.
 
-- A refused request is sent again in parts: a range in halves, down to single registers; a request of a profile point by
-  point.
-- If the device is busy, the whole request is first sent once more.
+- A refused request is sent again in parts. A range is divided in halves, down to single registers. A request for a
+  profile is divided into its points.
+- If the device is busy, the whole request is sent once more, before it is divided.
 - If the device does not have a table, no further request for this table is sent.
 - A request without a reply is not repeated.
 """
@@ -53,12 +53,12 @@ class Wanted:
 
 
 def of_ranges(ranges: Iterable[Span]) -> Wanted:
-    """Request all registers in `ranges`."""
+    """Return the requests for all registers in `ranges`."""
     return Wanted(tuple(block for span in ranges for block in _sized(span)), _halves)
 
 
 def of_profiles(profiles: Iterable[Profile], options: ReadOptions) -> Wanted:
-    """Request the points of `profiles` and the registers of their `[identify]`, with the fewest requests."""
+    """Return the fewest requests for the points of `profiles` and the registers of their `[identify]`."""
     spans: set[Span] = set()
     for profile in profiles:
         spans |= profile.spans
@@ -70,7 +70,7 @@ def of_profiles(profiles: Iterable[Profile], options: ReadOptions) -> Wanted:
 
 
 async def of_sunspec(reader: Reader) -> Wanted:
-    """Read the headers of the SunSpec models, and request the whole chain of models.
+    """Return the requests for the whole chain of SunSpec models. Read the headers of the models to find it.
 
     Raises UnsupportedError if there is no chain, and the errors of `Reader.read`.
     """

@@ -3,7 +3,7 @@
 People attach a dump to a report about a device. A dump can test a profile without the device.
 
 The file is JSON. Addresses and words are decimal. The word of a bit is 0 or 1. A list has consecutive words; its key is
-the address of the first word. The agent writes at most 16 words per list, and reads lists of any length:
+the address of the first word. The agent writes short lists, and reads lists of any length:
 
     {"type": "grid", "vendor": "…", "model": "…", "driver": "eastron-sdm630", "source": "…", "unit_id": 1,
      "registers": {"holding": {"40000": [21365, 28243, …]}, "input": {…}, "coil": {…}, "discrete": {…}},
@@ -31,7 +31,7 @@ from drivers.model import Reading, Table, Value
 from drivers.protocol import ADDRESSES, BITS, MAX_UNIT_ID, MAX_WORD, ExceptionCode
 
 _ROW = 16
-"""Maximum number of words on one line of the file."""
+"""Maximum number of words in one list, which is one line of the file."""
 _MAX_BYTES = 4 << 20
 """Maximum size of the file. Four full tables need less than 2 MiB."""
 _shown = reprlib.Repr().repr

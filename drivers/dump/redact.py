@@ -2,11 +2,11 @@
 
 These registers are blanked:
 
-- Four or more registers in a row that contain text. Serial numbers, site names and network names are stored as text.
+- The serial number in SunSpec's common model.
+- Text in four or more registers in a row. Serial numbers, site names and network names are stored as text.
 - Numeric serial numbers at known addresses (`NUMBERS`).
-- The serial number in SunSpec's common model, even if the caller needs it.
 
-Other registers are kept. Of the texts and numbers above, these are kept too:
+But text and numeric serial numbers are kept in these registers:
 
 - The registers that the caller needs, such as those of the points of the profile.
 - Manufacturer, model, options and version in SunSpec's common model. They identify the device family.
@@ -31,9 +31,8 @@ _SHORTEST_REGISTERS = 4
 _END = 0xFFFF
 """The model id that ends a SunSpec chain."""
 
-# Numeric serial numbers. `redact` blanks these spans in the dump of every device, unless a span overlaps a register
-# that is kept. Two kinds are kept: the registers in `keep`, because the driver of the device reads a value or a mark
-# there, and those in front of the serial number in a SunSpec common model.
+# Numeric serial numbers. `redact` blanks these spans in the dump of every device. A span that overlaps a kept register
+# is not blanked at all: on this device, the registers have another meaning.
 NUMBERS = (
     Span(Table.HOLDING, 0xFC00, 2),  # Eastron: its SDM protocols, openWB/core common/sdm.py
     Span(Table.HOLDING, 30057, 2),  # SMA: nymea/nymea-plugins-modbus sma

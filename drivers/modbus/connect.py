@@ -16,8 +16,8 @@ from drivers.modbus.turns import Turns, time_out
 from drivers.tls import TlsFileError, client_context
 
 NAMES_AT_ONCE = 16
-"""Maximum number of host names that are looked up at the same time. Each look-up needs a thread. While a site is
-offline, hundreds of look-ups may wait, but a service can have only few threads."""
+"""Maximum number of host names that are looked up at the same time. Each look-up needs a thread, and a service can have
+only few threads. While a site is offline, hundreds of names may wait for a look-up."""
 _RESOLVER = Resolver(NAMES_AT_ONCE)
 CONNECTS_AT_ONCE = 32
 """Maximum number of connections that are opened at the same time. Each takes about 0.3 ms of CPU time, or 3 ms on a

@@ -1,21 +1,23 @@
 """Recognises copies of replies on a line, where frames have no transaction number. Pure.
 
 Some gateways send each reply twice, and the copy may arrive after the next request. If the copy has the unit, function
-and length of the next reply, only its content shows that it is a copy: it is equal to an earlier reply. But the reply
-to the next request can also be equal to an earlier reply, for example if both contain only zeros.
+and length of the next reply, only its content shows that it is a copy: it is equal to an earlier reply. But a real
+reply can also be equal to an earlier reply, for example if both contain only zeros.
 
 So a frame that is equal to an earlier reply to another request is checked before it is used:
 
 - If another frame follows within the timeout, that frame is the reply, and the first frame was a copy.
 - If no other frame follows, the link waits until no copy can arrive any more, and sends the request again. If the new
-  reply is equal to the first frame, that frame was no copy: the device has equal registers. Otherwise it was a copy.
+  reply is equal to the first frame, that frame was no copy. Otherwise it was a copy.
 
-After the first such check that finds no copy, equal replies are accepted at once. On a line where a copy was seen,
-`_CHECKS_WITH_COPIES` such checks in a row are needed. If at least `_SHORTEST` bytes arrive while no request waits for a
-reply, at least one more check is needed.
+A check costs time, so the checks end when they find no copies. Then equal replies are accepted at once:
 
-A frame that is equal to an earlier reply to the same request is checked only after a copy was seen on this line. Before
-that, it is used at once, because two reads of the same registers usually have equal replies.
+- On a line without copies, one check is enough.
+- On a line where a copy was seen, `_CHECKS_WITH_COPIES` checks in a row must find no copy.
+- If at least `_SHORTEST` bytes arrive while no request waits for a reply, at least one more check is needed.
+
+A frame that is equal to an earlier reply to the same request is checked only on a line where a copy was seen. On other
+lines, it is used at once, because two reads of the same registers usually have equal replies.
 """
 
 from __future__ import annotations
@@ -32,7 +34,6 @@ _EARLIER = 32
 """Maximum number of earlier replies that a frame is compared with. Fewer replies than this arrive between a reply and
 its copy."""
 _CHECKS_WITH_COPIES = 3
-"""After a copy, this many equal replies in a row must prove not to be copies. Then they are no longer checked."""
 _SHORTEST = 5
 """Bytes of the shortest reply: an exception reply in RTU."""
 
@@ -110,7 +111,7 @@ class Copies:
         """Return an error if one of `frames` fits the request; otherwise None.
 
         Call this at the timeout, if `reply` returned only None. A frame that fits is then equal to an earlier reply.
-        After the error, the link waits until no copy can arrive any more, and sends the request again.
+        At this error, the link waits and sends the request again.
         """
         doubtful = next((frame for frame in frames if _fits(request, frame)), None)
         if doubtful is None:
@@ -124,11 +125,10 @@ class Copies:
             return False
         if not _fits(request, frame):
             return True
-        # Two reads of the same registers usually have equal replies. They are checked only on a line with copies.
         return self._equal_replies_to_check > 0 and (self._seen or earlier.request_key != _request_key(request))
 
     def _settle_doubt(self, frame: Frame) -> None:
-        """Compare the accepted `frame` with the frame in doubt, which was a copy if they differ."""
+        """Compare the accepted `frame` with the frame in doubt. If they differ, the frame in doubt was a copy."""
         if frame.wire == self._in_doubt:
             self._equal_replies_to_check -= 1
         elif self._in_doubt:

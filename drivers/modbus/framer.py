@@ -3,8 +3,8 @@
 A reply is accepted only if its unit id, function code, byte count and length match the request. In Modbus TCP, its
 transaction number must match too. In RTU and ASCII, its checksum must be right.
 
-Some gateways send a reply twice. In Modbus TCP, the transaction number shows that the second reply is a copy. RTU and
-ASCII have no such number: there, `drivers.modbus.copies` compares the content.
+Some gateways send a reply twice. In Modbus TCP, the transaction number shows that the second reply is a copy. In RTU
+and ASCII, `drivers.modbus.copies` compares the content.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from drivers.protocol import EXCEPTION, IDENTIFICATION, MAX_PDU, TABLES
 Answer = TypeVar("Answer")
 
 _MBAP = Struct(">HHHB")
-"""The header: transaction number, protocol (0), length, unit id. The length counts the bytes from the unit id on."""
+"""The header: transaction number, protocol (0), length, unit id."""
 _MBAP_LENGTHS = range(2, MAX_PDU + 2)
-"""Valid values of the length, in bytes: at least a unit id and a function code."""
+"""Valid lengths in the header, in bytes: at least a unit id and a function code."""
 
 
 class Framing(Protocol):
@@ -44,7 +44,7 @@ class Framing(Protocol):
         ...
 
     def rejected(self, request: RequestPdu[object], received: bytes, timeout_s: float) -> BadReplyError:
-        """Return the error for the bytes that arrived within the timeout, if they do not contain the reply."""
+        """Return the error at the timeout, for received bytes that do not contain the reply."""
         ...
 
 
@@ -105,10 +105,11 @@ class Mbap:
 
     @staticmethod
     def _require_modbus(request: RequestPdu[object], received: bytes) -> None:
-        """Return if the bytes begin with an MBAP header, or if they may be an RTU frame that is not complete yet.
+        """Raise an error if the bytes do not begin with an MBAP header.
 
-        The rest of the RTU frame is awaited, so that the error can say that the device sends RTU. Raises RtuFrameError
-        if the bytes contain a complete RTU frame, and BadReplyError if they are none of these.
+        - RtuFrameError if they contain a complete RTU frame.
+        - No error yet if they may be the beginning of an RTU frame: its rest may follow.
+        - BadReplyError otherwise.
         """
         if is_mbap(received):
             return
@@ -120,7 +121,7 @@ class Mbap:
 
     @staticmethod
     def _copies(request: RequestPdu[object], frame: bytes, rest: bytes) -> bool:
-        """Whether the bytes after the frame, `rest`, are complete copies of it. True if there are none.
+        """Whether `rest`, the bytes after the frame, is empty or consists of complete copies of the frame.
 
         False if the last copy is incomplete. Raises BadReplyError for other bytes. Only header, function code and byte
         count are compared, because a gateway may read the device twice and send two replies with different values.
@@ -147,7 +148,7 @@ def _without_transaction(unit_id: int, pdu: bytes) -> bytes:
 
 
 _COUNTED_FROM = 6
-"""Bytes of the header up to and including the length. The length counts the bytes after these."""
+"""Bytes of the header up to and including the length. The length counts the bytes after them."""
 _HEAD = 9
 """Bytes of the header, the function code, and the byte count or exception code."""
 _RTU_FRAMES = "the replies are RTU frames, not Modbus TCP"

@@ -60,7 +60,7 @@ class Link:
         self._last_end = -inf
         """Loop time at which the last request ended. The first value is -inf, because loop time may begin at 0."""
         self.wrong_transactions = 0
-        """How often the first reply of a connection had a wrong transaction number."""
+        """Number of connections whose first reply had a wrong transaction number."""
         self._late_until: dict[int, float] = {}
         """Unit id → loop time until which its late reply may arrive. Only for RTU and ASCII."""
 

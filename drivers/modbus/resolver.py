@@ -17,7 +17,7 @@ _Lookup = asyncio.Future[list[str]]
 
 
 class Resolver:
-    """Looks up host names. All links share one resolver. Each endpoint has its own, so it does not wait for others."""
+    """Looks up host names. All links share one resolver. Each endpoint has its own, so it never waits for a link."""
 
     def __init__(self, threads: int) -> None:
         """At most `threads` names are looked up at the same time in one event loop; further names wait."""

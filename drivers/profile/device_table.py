@@ -72,7 +72,8 @@ def types_of(profile: Profile) -> str:
 def confirmation(profile: Profile) -> str:
     """Return as text how many of the points are confirmed (`Point.confirmed`), those of the variants included.
 
-    A point whose registers are the same in several variants counts once. It is confirmed if it is in each of them.
+    A point with the same registers in several variants counts once. It counts as confirmed only if it is confirmed in
+    each of them.
     """
     points = _distinct(profile)
     confirmed = sum(point.confirmed for point in points)
@@ -161,7 +162,7 @@ def _section(profile: Profile, captured: Sequence[str]) -> Iterator[str]:
 def _distinct(profile: Profile) -> list[Point]:
     """Return the points of the family and of its variants.
 
-    Of points with the same key and registers, return only one, which is not confirmed if one of them is not.
+    Of points with the same key and registers, return only one: if possible, one that is not confirmed.
     """
     every = [*profile.points, *(point for variant in profile.variants for point in variant.points)]
     confirmed_first = sorted(every, key=lambda point: not point.confirmed)

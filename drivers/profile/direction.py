@@ -19,9 +19,9 @@ from drivers.profile.toml_table import TomlTable
 def directed(table: TomlTable, points: Sequence[Point]) -> tuple[Point, ...]:
     """Return the points of a profile or of a variant.
 
-    Without `directed = true`, they are not changed. With it, the active powers of each node with an `on` point get a
-    `negative` mark, unless they have one already, and all `on` points are removed. Raises ProfileError if no node has
-    both an active power and an `on` point.
+    Without `directed = true`, they are not changed. With it, all `on` points are removed, and the active powers of
+    their nodes get a `negative` mark. A power that already has one keeps it. Raises ProfileError if no node has both an
+    active power and an `on` point.
     """
     if not table.take("directed", bool, False):
         return tuple(points)

@@ -4,23 +4,26 @@ The result is one reading for each node, quantity and phase. A reading may be th
 point can have no value for three reasons:
 
 - The value was *not read*: no reply has its registers, for example because the device was busy, or all words of the
-  reply mean "not available". The value is missing.
+  reply mean "not available". The point is missing.
 - The device *does not have* the value. It shows this in four ways:
   - The device refuses the registers of the value or of its marks.
-  - The words of the value mean "not available". For the power of a battery, the lowest number of the type means this
-    too.
+  - The words of the value mean "not available". The lowest number of the type also means this in the power of a
+    battery.
   - The `valid` mark does not hold.
   - The marks give no direction.
 - The value *is impossible*: it is outside its range, or the profile has no name for this number of a state.
 
-For the last two reasons, the first fallback with a value is used. If no fallback has a value, the point is invalid if
-the point or one of its fallbacks has an impossible value. Otherwise the device does not have the point: an optional
-point is omitted from its sum, and any other point is missing. But the power of a battery is 0 W if all its registers
-mean "not available" and the device reports the state of charge.
+If the device does not have the value, or the value is impossible, the first fallback with a value is used. If no
+fallback has a value, the first of these rules that applies decides:
 
-If a sum omits all its parts, a total active power is the sum of its phases if the device has them. Any other reading is
-then missing. A missing reading of an optional gauge is left out until the gauge has had a value; an active power is
-never left out. `DeviceKnowledge` says what changes for optional points that had a value in an earlier poll.
+1. If the point or one of its fallbacks has an impossible value, the point is invalid.
+2. If the point is the power of a battery whose registers all mean "not available", and the device reports the state of
+   charge, the power is 0 W.
+3. An optional point is omitted from its sum. Any other point is missing.
+
+If a sum omits all its parts, it is missing. But a total active power is then the sum of its phases if the device has
+them. A missing reading of an optional gauge is left out until the gauge has had a value; an active power is never left
+out. `DeviceKnowledge` says what changes for optional points that had a value in an earlier poll.
 
 If a device has voltage and frequency, and all its values are 0, all its readings are missing.
 """
@@ -67,8 +70,7 @@ class DeviceKnowledge:
 def evaluate(answers: Answers, refused: Collection[Span], known: DeviceKnowledge, at: float) -> Sequence[Reading]:
     """Return one reading for each node, quantity and phase, and for each total of phases. Update `known`.
 
-    A missing reading of an optional gauge is left out until the gauge has had a value. `refused`: the spans that the
-    device refuses. `at`: monotonic second of the start of the poll.
+    `refused`: the spans that the device refuses. `at`: monotonic second of the start of the poll.
     """
     layout = answers.layout
     if not layout.direct or known.limit_W or None in answers.times:
@@ -83,12 +85,11 @@ def evaluate(answers: Answers, refused: Collection[Span], known: DeviceKnowledge
 
 @dataclass(slots=True)
 class _Evaluation:
-    """Evaluates one poll."""
+    """Evaluates one poll. The fields are the arguments of `evaluate`."""
 
     layout: Layout
     answers: Answers
     refused: Collection[Span]
-    """The spans that the device refuses."""
     known: DeviceKnowledge
     at: float
 
@@ -229,8 +230,9 @@ class _Evaluation:
     def _directed(self, reading: Reading, candidate: Point, negative: Mark) -> Reading | None:
         """Return the magnitude in `reading` with the sign that the marks give.
 
-        If a mark was not read, return a missing reading if the device refuses the registers of a mark, otherwise None.
-        If there are two marks, and both hold or neither holds, a magnitude other than 0 gives a missing reading.
+        If a mark was not read, return None. But if the device refuses the registers of a mark, return a missing
+        reading. If there are two marks, and both hold or neither holds, a magnitude other than 0 gives a missing
+        reading.
         """
         if not isinstance(reading.value, float):
             return reading
@@ -265,7 +267,6 @@ class _Evaluation:
         return any(span in self.refused for span in spans)
 
     def _unread(self, point: Point) -> Reading:
-        """Return a missing reading."""
         return Reading(point.quantity, point.phase, None, Quality.MISSING, self.at, point.node)
 
 

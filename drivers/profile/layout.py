@@ -32,7 +32,7 @@ NEVER_BOTH_ZERO = frozenset({Quantity.VOLTAGE, Quantity.FREQUENCY})
 """A device that works never reports 0 for both."""
 
 _MIN_EQUAL_WORDS = 4
-"""A reply with fewer words than this never counts as "not available": its equal words may be a number."""
+"""A reply with fewer words never counts as "not available": its equal words may be a number."""
 _NOT_AVAILABLE = frozenset({0xFFFF, 0x8000})
 """A device that reboots or sleeps may reply with one of these in every word."""
 
@@ -75,8 +75,8 @@ class Layout:
         self.batteries = frozenset(point.node for point in points if _of_battery(kind, point))
         """The nodes whose power is that of a battery."""
         self.plain = not self.batteries and not any(_needs_more(point) for point in points)
-        """Whether each value depends only on the words at its address. It is false if a point is optional, is the power
-        of a battery, or has a mark, a fallback or separate addresses."""
+        """Whether each value depends only on the words at its address. False if a point is optional, is the power of a
+        battery, or has a mark, a fallback or separate addresses."""
         self.direct = self.plain and not self.unread and is_direct(self.keys)
         """Whether the reading of each point is a reading of the device, because nothing is added up."""
         self.memory = RefusalMemory(_groups(self.points), limits)

@@ -1,30 +1,18 @@
-"""Loads the TOML file of a device family as a frozen `Profile`.
+"""Loads the TOML file of a device family as a frozen `Profile`. docs/adding-a-device.md describes all keys.
 
 A profile has no expressions, and its only conditions are marks. A device that needs more gets a Python driver.
 
+These rules need more words than that page has:
+
 - The quantity fixes the unit and the sign; a profile cannot change them. Signs follow the payload contract for the
   node of the point (`drivers.model`). For a register with the opposite sign, set a negative scale.
-- Points with the same node, quantity and phase are added: import minus export (scale -0.1), or all MPPTs. They are read
-  in one request if possible. Percentages are averaged.
-- The sum is missing or invalid if one of its points is. With `on_invalid = "zero"`, a point counts 0 if the device says
-  "not available". With `optional = true`, the sum omits the point if the device does not have it.
-- If a device has its active power, a counter or a daily register per phase only, the total is the sum of the listed
-  phases.
-- `invalid` lists the bit patterns of a number that mean "not available", such as 0x8000. For a signed type, it may also
-  list a negative number; for a float, a value such as -1.0. NaN and infinity are never values. Without `invalid`,
-  0xFFFF is 65535.
+- Points with the same node, quantity and phase are added, and read in one request if possible. The sum is missing or
+  invalid if one of its points is. With `on_invalid = "zero"`, a point counts 0 if the device says "not available".
+- `invalid` lists bit patterns, such as 0x8000. For a signed type, it may also list a negative number; for a float, a
+  value such as -1.0. NaN and infinity are never values. Without `invalid`, 0xFFFF is 65535.
 - If all words of a reply with at least four words are 0xFFFF, or all are 0x8000, the whole reply means "not available".
   This rule does not apply if a point of the request has `on_invalid = "zero"` and one of its `invalid` patterns
-  contains the word 0xFFFF or 0x8000 of the reply. The reply is then decoded as usual.
-- `min` and `max` are physical limits in the unit of the quantity. A value outside them is invalid. `[rating]` also
-  limits powers.
-- `[mark.NAME]` is a condition on registers. A point can be `valid`, `negative` or `positive` while a mark holds. A mark
-  can also show that a repeated block exists, or select a `[[variant]]` of the family with its own points or word order.
-- `fallback` lists other registers that may have the value. `addresses` lists the address of each word of a value whose
-  words do not follow each other. `repeat` is for repeated blocks, such as batteries: their values are added, and
-  percentages are averaged.
-- `[channels]` is for devices with several identical parts, such as outputs. The points are those of the first part.
-  `NAME:3` reads the third part.
+  contains that word. The reply is then decoded as usual.
 - `driver` names a Python driver that finds the points itself. The profile then has only `kind`, `[defaults]` without
   `word_order`, texts such as the manufacturer, and `[identify]` or `identified_as`.
 - The `word_order` of a point overrides that of `[defaults]`. The keys of the site's `[[device]]` table override both.
@@ -68,7 +56,7 @@ class Profile:
     max_gap: int | None = None
     identify: Mark | None = None
     identified_as: tuple[str, ...] = ()
-    """Other profiles whose `[identify]` matches the devices of this family. `scan` proposes the other profile, and also
+    """Other profiles whose `[identify]` matches the devices of this family. `scan` proposes such a profile, and also
     prints the name of this one, which has no `[identify]`."""
     driver: str | None = None
     """The Python driver that reads the device, for a profile without points."""
