@@ -7,8 +7,8 @@ escaped, in base64, in hex digits or in pieces. No part of the text is shown if 
 - `RUN` letters and digits of the secret in a row,
 - the base64 or the hex digits of `RUN` bytes of the secret in a row.
 
-Before they are compared, escapes are resolved in the text and in the secret, and letters become lower-case. The text is
-compared in two forms: with letters and digits only, and without white space, backslashes and NUL.
+The comparison ignores case and resolves escapes, in the text and in the secret. It uses two forms of each: one with
+letters and digits only, and one without white space, backslashes and NUL.
 """
 
 from __future__ import annotations

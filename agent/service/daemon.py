@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# Seconds between two checks of the status line. It is sent if it has changed.
+# Seconds between two checks of the status line. A changed line is sent.
 _STATUS_S = 2.0
 
 

@@ -19,8 +19,8 @@ def notify(*lines: str, environ: Mapping[str, str] | None = None) -> bool:
     - A thread sends a message with READY=1 when the socket has room. systemd ends a service that never sends READY=1.
     - Any other message is dropped.
 
-    If there is no service manager, or if it cannot be reached, nothing is sent, and the result is True. The address
-    comes from `environ`; None means the environment of this process.
+    If there is no service manager, or if it cannot be reached, nothing is sent, and the result is True. `environ` has
+    the address of the service manager; None means the environment of this process.
     """
     address = (os.environ if environ is None else environ).get("NOTIFY_SOCKET")
     if not address:

@@ -1,6 +1,6 @@
-"""SQLite on a disk that may be full, read-only or failing.
+"""SQLite files on a disk that may be full, read-only or failing: those of the queue and of the energies.
 
-The queue and the energies are such files. Functions raise sqlite3.Error and OSError.
+Functions raise sqlite3.Error and OSError.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ A check costs time, so the checks end when they find no copies. Then equal repli
 
 - On a line without copies, one check is enough.
 - On a line where a copy was seen, `_CHECKS_WITH_COPIES` checks in a row must find no copy.
-- If at least `_SHORTEST` bytes arrive while no request waits for a reply, at least one more check is needed.
+- If at least `_SHORTEST` bytes arrive while no request waits for a reply, at least one more check is needed: they may
+  be the reply, if a copy was accepted instead.
 
 A frame that is equal to an earlier reply to the same request is checked only on a line where a copy was seen. On other
 lines, it is used at once, because two reads of the same registers usually have equal replies.
@@ -103,7 +104,6 @@ class Copies:
         An earlier reply is forgotten if the bytes contain its copy, because no second copy is expected.
         """
         if len(received) >= _SHORTEST:
-            # These bytes may be the real reply, if `reply` accepted a copy instead.
             self._equal_replies_to_check = max(self._equal_replies_to_check, 1)
         self._remove([each for each in self._earlier if each.wire in received])
 

@@ -17,8 +17,9 @@ Some devices and gateways need special treatment:
 - Some gateways give a wrong transaction number to the first reply of each connection. The link ignores that reply, and
   sends the request once more on the same connection, with a new timeout.
 - Some gateways send each reply twice. The link ignores the copy, even if it arrives after the next request. In RTU and
-  ASCII, a reply that is equal to an earlier one may be such a copy. The link may then send the request once more, which
-  takes up to three timeouts. On a link without copies, this usually happens only once (`drivers.modbus.copies`).
+  ASCII, a reply that is equal to an earlier one may be such a copy. The link may then send the request once more, and
+  the read takes up to three timeouts. On a link without copies, this usually happens only once
+  (`drivers.modbus.copies`).
 - Unit id 0 is a normal address, except on a serial line: there it is the broadcast address, and no unit responds.
 """
 

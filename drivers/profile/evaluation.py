@@ -17,7 +17,7 @@ If the device does not have the value, or the value is impossible, the first fal
 fallback has a value, the first of these rules that applies decides:
 
 1. If the point or one of its fallbacks has an impossible value, the point is invalid.
-2. If the point is the power of a battery whose registers all mean "not available", and the device reports the state of
+2. If the point is the power of a battery, all its registers mean "not available", and the device reports the state of
    charge, the power is 0 W.
 3. An optional point is omitted from its sum. Any other point is missing.
 

@@ -2,7 +2,7 @@
 
 A profile has no expressions, and its only conditions are marks. A device that needs more gets a Python driver.
 
-These rules need more words than that page has:
+Details of some keys:
 
 - The quantity fixes the unit and the sign; a profile cannot change them. Signs follow the payload contract for the
   node of the point (`drivers.model`). For a register with the opposite sign, set a negative scale.
