@@ -199,19 +199,20 @@ class _Evaluation:
         then 0 W."""
         if not self._is_battery(point):
             return False
-        readings = [
-            self._read(slot + index, candidate)
-            for index, candidate in enumerate(point.candidates)
-            if not candidate.addresses
-        ]
-        if not readings or None in self.answers.times[slot : slot + len(readings)]:
-            return False
-        if any(reading is None or reading.quality is not Quality.MISSING for reading in readings):
+        if not all(self._not_available(slot + index, each) for index, each in enumerate(point.candidates)):
             return False
         return any(
             each is not None and each.quantity is Quantity.SOC and each.node is point.node and each.value is not None
             for each in map(self.answers.reading, range(len(self.layout.slots)))
         )
+
+    def _not_available(self, slot: int, candidate: Point) -> bool:
+        """Whether the device answered "not available" for the registers of a candidate, and did not refuse them."""
+        if candidate.addresses:
+            reading, refused = self._at_separate_addresses(candidate), self._is_refused(candidate.spans)
+        else:
+            reading, refused = self._read(slot, candidate), self.answers.times[slot] is None
+        return reading is not None and reading.quality is Quality.MISSING and not refused
 
     def _at_separate_addresses(self, candidate: Point) -> Reading | None:
         """Return the reading of a value whose words are at separate addresses.

@@ -521,6 +521,27 @@ async def test_a_battery_that_sleeps_may_have_another_place_of_separate_words(
         assert await battery.poll() == {"active_power": power, "soc": 40.0}
 
 
+@pytest.mark.parametrize(
+    ("words", "power"),
+    [
+        ({20: 0, 30: 7}, 7.0),
+        ({20: 0x8000, 30: 0, 40: 7}, 7.0),
+        ({20: 0x8000, 30: 0, 40: 0x8000}, 0.0),
+        ({20: 0x8000, 30: 0}, "missing"),
+        ({30: 0, 40: 0x8000}, "missing"),
+    ],
+)
+async def test_a_battery_that_sleeps_may_have_its_power_in_separate_words(
+    tmp_path: Path, words: dict[int, int], power: object
+) -> None:
+    text = 'point = [{ quantity = "active_power", table = "holding", addresses = [20, 30], type = "int32", '
+    text += 'word_order = "big", invalid = [0x80000000], fallback = [{ address = 40, type = "int16" }] },\n'
+    text += '{ quantity = "soc", table = "holding", address = 9, type = "uint16" }]\n'
+    async with device(tmp_path, text, words | {9: 40}, "battery") as battery:
+        for _ in range(2):
+            assert await battery.poll() == {"active_power": power, "soc": 40.0}
+
+
 async def test_a_battery_whose_separate_words_are_refused_does_not_sleep(tmp_path: Path) -> None:
     async with device(tmp_path, SCATTERED + point("soc", 9), {625: 40_000, 9: 40}, "battery") as battery:
         for _ in range(2):
