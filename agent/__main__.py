@@ -14,7 +14,7 @@ from typing import Any
 from agent import DEFAULT_CONFIG
 
 _INTERRUPTED = 130
-"""Typer returns this status after Ctrl-C. The exit status of the process is then 1."""
+"""Typer returns this status after Ctrl-C. The process then exits with 1."""
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def _run() -> int:
-    """Run the command with the arguments of this process. Return its exit status."""
+    """Run the command. Return the exit status of the process."""
     options = _options_of_run(sys.argv[1:])
     if options is not None:
         try:
@@ -65,10 +65,10 @@ def _run_daemon(config: Path, log_format: str) -> int:
 
 
 def _options_of_run(arguments: Sequence[str]) -> tuple[Path, str] | None:
-    """Return the values of `--config` and `--log-format` of `run`. The second is empty without the option.
+    """Return the values of `--config` and `--log-format` of `run`; None if typer must handle the arguments.
 
-    Return None for another command, an empty `--config`, an option without its value, and every other argument, such
-    as `--help`. Then typer handles the arguments. Otherwise typer is not imported, which saves 2 MB.
+    Typer must handle another command, an empty `--config`, an option without its value, and any other argument, such as
+    `--help`. A daemon without typer needs 2 MB less. The log format is empty if it is not given.
     """
     if arguments[:1] != ["run"]:
         return None
@@ -83,9 +83,9 @@ def _options_of_run(arguments: Sequence[str]) -> tuple[Path, str] | None:
 
 
 def _no_output(error: OSError) -> int:
-    """Print why the output cannot be written, and return exit status 1.
+    """Print that the output cannot be written: a full disk, a limit on the size of files, or a disk quota.
 
-    This handles a full disk and a limit on the size of files or on disk usage. Any other error is raised again.
+    Return exit status 1. Any other error is raised again.
     """
     if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
         raise error
@@ -107,7 +107,7 @@ def _usage(error: Any) -> int:
 
 
 def _plain(message: str) -> str:
-    """Shorten a message of typer about a value that is not a number or is out of range. Return others as they are."""
+    """Shorten a message of typer about a value that is not a number or is out of range."""
     short = message.partition(", unable to parse")[0].replace("a valid integer", "a whole number")
     return short.replace("Input should be a valid", "must be a").replace("Input should be", "must be")
 
@@ -124,8 +124,7 @@ _COMMAND_HINTS = {"No such option --config": "; this command needs no configurat
 def _open_the_standard_descriptors() -> None:
     """Open the null device for each of the descriptors 0, 1 and 2 that the caller closed.
 
-    Otherwise the next file or socket gets the number of the closed descriptor. If Python crashes, it writes its report
-    into this file or socket.
+    Otherwise the next file or socket gets this number, and Python writes its report of a crash into it.
     """
     for descriptor in (0, 1, 2):
         try:

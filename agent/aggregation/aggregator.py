@@ -30,12 +30,13 @@ SAVE_EVERY_S = 900.0
 """Seconds between two saves. `Aggregator.save_due` has the reasons for an earlier save.
 
 A power cut loses no energy, because the devices count it. But the agent forgets what it saw since the last save, such
-as a midnight or a reset. A save writes one or two pages of the SD card per dozen counters: about 1.2 MB a day for 20
-counters, and 0.6 MB more for the nights of inverters."""
+as a midnight or the reset of a counter. The saves write about 1.2 MB a day for 20 counters, and 0.6 MB more for the
+nights of inverters."""
 
 _LATE_CLOSE_S = 60
-"""`last_time` does not go back by less than this many seconds: a push can end after the push of a later tick to another
-endpoint. If a tick is earlier by this many seconds or more, the clock was set back, and `last_time` follows it."""
+"""A tick that is earlier than `last_time` by less than this many seconds does not change `last_time`: the push of a
+later tick to another endpoint ended first. If the tick is earlier than that, the clock was set back, and `last_time`
+follows it."""
 
 # Before Python 3.12, iterating over an Enum is slow.
 _TYPES = tuple(NodeType)
@@ -52,8 +53,7 @@ class SummarySettings:
     sign: Mapping[NodeType, int] = field(default_factory=dict)
     """-1 for a type whose power is sent with the inverted sign; 1 or no entry for the others."""
     formerly: str | None = None
-    """The name of the endpoint before a rename, or None. The endpoint continues the push interval that began under this
-    name."""
+    """The name of the endpoint before a rename. The endpoint continues the push interval that began under this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Aggregator:
         self._nodes: dict[str, _Tracked] = {}
         self._windows: dict[str, Window] = {}
         self.nights = Nights(self._windows)
-        """The nights in the windows. The poller and the status read them."""
+        """For the poller and the status."""
         self._energies = EnergyTracker(store.load(), settings.timezone, store.load_published())
         self._sleep_book = SleepBook(store.load_nights())
         self.reconfigure(nodes, settings)
@@ -108,7 +108,7 @@ class Aggregator:
         self.dropped: Counter[str] = Counter()
         """Node id → number of invalid readings."""
         self._reported: set[tuple[str, Quantity]] = set()
-        """(node id, quantity) of the invalid readings so far. Only the first one of each is logged as a warning."""
+        """(node id, quantity) of the invalid readings so far. Only the first one of a pair is logged as a warning."""
 
     def reconfigure(self, nodes: Sequence[Node], settings: AggregationSettings) -> None:
         """Continue with these nodes. Every node keeps its energies and its night.
@@ -175,17 +175,20 @@ class Aggregator:
             self._sleep_book.answered(nodes, self._windows)
 
     def missed(self, nodes: Sequence[Node]) -> None:
-        """Count one due poll that gave no reading, of the device that feeds `nodes`."""
+        """Count a due poll of the device that feeds `nodes`: it failed, or was not made because the device is lost."""
         for node in nodes:
             self._windows[node.node_id].missed()
 
     def skipped(self, nodes: Sequence[Node], count: int) -> None:
-        """Count `count` due polls that were not made, of the device that feeds `nodes`."""
+        """Count `count` due polls of the device that feeds `nodes`, for which the link or the process had no time."""
         for node in nodes:
             self._windows[node.node_id].missed(count)
 
     def close(self, at: float, wall: int, endpoint: str = "default") -> Summary:
-        """End the push interval of an endpoint at the tick: monotonic `at`, Unix second `wall`. Return its summary."""
+        """End the push interval of an endpoint. Return its summary.
+
+        The interval ends at the tick, which is at monotonic `at` and Unix second `wall`.
+        """
         statistic = self._settings.statistic
         selected, turned, partial_totals = self._selections[endpoint]
         self._energies.follow_day(wall)
@@ -213,7 +216,10 @@ class Aggregator:
         return Summary(wall, tuple(results), groups)
 
     def restore_nights(self, at: float) -> None:
-        """Restore the saved nights of nodes whose power was not read since the start. `at` is the monotonic time."""
+        """Restore the saved nights of nodes whose power was not read since the start.
+
+        `at` is the present monotonic time.
+        """
         self._sleep_book.restore(self._windows, self._energies.offset, at)
 
     def follow_clock(self, offset: float) -> None:
@@ -222,7 +228,7 @@ class Aggregator:
 
     @property
     def counter_events(self) -> dict[str, dict[str, int]]:
-        """Node id → number of counter events of each kind since the start, for nodes whose counters are followed."""
+        """Node id → kind of event → number since the start. It has only the nodes whose counters are followed."""
         return {
             node.node_id: {kind: self._energies.events[node.node_id, kind] for kind in EVENTS}
             for node in (window.node for window in self._windows.values())
@@ -249,9 +255,8 @@ class Aggregator:
     def _drop(self, node: Node, reading: Dropped) -> None:
         """Count and log an invalid reading: as a warning if it is the first of its node and quantity, else as debug.
 
-        The event has the value and its range only if the value is known. A driver that says that a reading is invalid
-        has another reason than this range, such as the limits of the profile, the rated power, or a state without a
-        name.
+        If the driver says that the reading is invalid, the event has no value and no range. The driver has other
+        reasons than this range: the limits of the profile, the rated power, or a state without a name.
         """
         self.dropped[node.node_id] += 1
         _, quantity, phase = reading.key

@@ -4,11 +4,10 @@ Each pair of quantity and phase has two cells: its last value and the time of th
 three more cells, because only they can be sent as a mean. A summary keeps the array of its interval, and the next
 interval begins with a copy. One array needs less memory than one object per quantity.
 
-The mean is weighted by time. Each value holds until the next reading, but at most for the node's `stale_after_s`. After
-a missing reading, no value holds until the next reading. An invalid reading changes nothing: in this module, it is no
-reading. The mean leaves out the time in which no value holds. The mean over a push interval covers the time from the
-last reading before the interval to the last reading in it, so no time between two intervals is left out. A state counts
-as 1 while it is on, else as 0.
+The mean is weighted by time. A value holds until the next reading, even a missing one, but at most for the node's
+`stale_after_s`. The mean leaves out the time in which no value holds. It covers the time from the last reading before
+the push interval to the last reading in the interval, so no time between two intervals is left out. A state counts as 1
+while it is on, else as 0. Invalid readings never reach this module.
 """
 
 from __future__ import annotations
@@ -22,10 +21,9 @@ LAST, AT, INTERVAL, START, AREA = range(5)
 - `LAST`: the last value; without meaning while `AT` is minus infinity.
 - `AT`: the monotonic second of the last value. Minus infinity means that no value holds: the last reading was
   missing, or there was no reading.
-- `INTERVAL`: the number of the push interval of the mean.
-- `START`: the monotonic second at which the mean begins, plus the seconds that the mean leaves out. While `AT` is minus
-  infinity: the number of seconds that the mean covers so far.
-- `AREA`: the integral of the value over the time that the mean covers so far.
+- `INTERVAL`: the number of the push interval to which `START` and `AREA` belong.
+- `START`: `AT` minus the seconds that the mean covers so far. While `AT` is minus infinity: these seconds.
+- `AREA`: the integral of the value over these seconds.
 """
 EMPTY = (0.0, -inf)
 """The two cells of a quantity without a value."""
@@ -59,7 +57,7 @@ def update(cells: array[float], cell: int, number: float, at: float, interval: i
 
 
 def forget(cells: array[float], cell: int, at: float, interval: int, stale_after_s: float) -> None:
-    """End the last value at monotonic `at`: from then on, no value holds in the five cells that begin at `cell`."""
+    """End the value in the five cells that begin at `cell`, because the reading at monotonic `at` is missing."""
     if cells[cell + AT] > -inf:
         update(cells, cell, 0.0, at, interval, stale_after_s)
         cells[cell + START] = at - cells[cell + START]
@@ -69,7 +67,7 @@ def forget(cells: array[float], cell: int, at: float, interval: int, stale_after
 def mean(cells: array[float], cell: int, interval: int) -> float:
     """Return the mean over push interval `interval`. Call this only while `AT` is finite.
 
-    Return the last value if the interval has no reading, or if the mean covers no time.
+    If the interval has no reading, or the mean covers no time, return the last value.
     """
     seconds = cells[cell + AT] - cells[cell + START]
     if cells[cell + INTERVAL] != interval or seconds <= 0:

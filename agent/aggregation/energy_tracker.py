@@ -40,8 +40,8 @@ from drivers.model import Nature, NodeType, Quantity
 
 log = structlog.get_logger(__name__)
 
-# Steps back of up to this many seconds are ignored, because a delay between a scan and the reading of the clock looks
-# like one.
+# A step back by at most this many seconds moves no times in the ledgers: a delay between a scan and the reading of the
+# clock looks like such a step.
 _STEP_S = 5.0
 # A leap undoes one of the last four leaps if the new offset (wall minus monotonic time) differs by less than this many
 # seconds from the offset before that leap.
@@ -75,7 +75,7 @@ _OF_NEGATIVE_POWER = frozenset(
 EVENTS = ("reset", "replaced", "rolled_over", "glitch_removed")
 """Kinds of counter events. The log event of a kind is `counter_` and the kind, such as `counter_reset`."""
 _LOSSES = frozenset({"counter_reset", "counter_replaced"})
-"""Log events after which some energy is possibly not counted. They are warnings, the other events are info."""
+"""Log events that are warnings, because some energy may not be counted. The other events are info."""
 
 CounterId = tuple[str, Quantity]
 """(node id, quantity)."""
@@ -134,13 +134,13 @@ class EnergyField:
         self.shown_Wh = published.energy
         """The last published energy of day `published.date`; newer than `published.energy` while the energy rises."""
         self.rising_on = ""
-        """`published.date`; empty before the first `publish` since the start, and if `published.fell`.
+        """On this day, an energy of `shown_Wh` or more is published without a call of `publish`.
 
-        On this day, an energy that is not lower than `shown_Wh` is published without a call of `publish`.
+        It is `published.date`; empty before the first `publish` since the start, and if `published.fell`.
         """
         self._before = Published()
         """The last published energy of the previous day. With several endpoints, a push of the previous day can end
-        after the first push of the new day. `publish` then compares with this energy."""
+        after the first push of the new day. `publish` then compares the energy with this one."""
 
     def publish(self, source: Account, date: str, found: DayEnergy) -> DayEnergy:
         """Return the energy to publish. `found` is the energy of `source` on local day `date`."""
@@ -180,15 +180,14 @@ class EnergyTracker:
         self.date = ""
         """The local day of the last push."""
         self._day: tuple[float, float] = inf, inf
-        """Unix seconds of the beginning and the end of `date`; infinite if `date` must be calculated again."""
+        """Beginning and end of `date` in Unix seconds; infinite until `follow_day` calculates `date` again."""
         self._before_leap: deque[tuple[float, dict[CounterId, Ledger]]] = deque(maxlen=4)
-        """The clock's offset and the ledgers before each of the last four leaps. A leap that undoes another one is
-        not in it."""
+        """(offset, ledgers) before each of the last four leaps that undid no other leap."""
 
     def sources_of(self, node: Node, connection_W: float) -> Sources:
-        """Return the energy fields of a node; empty if its type has none. New counters get an empty account.
+        """Return the energy fields of a node; empty if its type has none. Their counters are followed from now on.
 
-        `connection_W` is the largest power that the site's connection allows, in W; 0 if not configured.
+        `connection_W`: as in `AggregationSettings`.
         """
         sources = []
         for name, counters in TODAY.get(node.type, {}).items():
@@ -237,13 +236,11 @@ class EnergyTracker:
             self._report(node, quantity, event)
 
     def add_today(self, sources: Sources, oldest: float, fields: Fields) -> Basis | None:
-        """Add the energies of the day to `fields`.
+        """Add the energies of the day to `fields`. Return the worst `Basis` of these energies; None if there are none.
 
         An account can give the energy of a field if it has a reading since monotonic `oldest` and its energy of the day
         is known. Of two such accounts, the one with the better `Basis` is used. If there is none, the field is omitted.
-
-        Each energy is rounded to a multiple of the step of its register, if the step is known. Return the worst `Basis`
-        of these energies; None if no energy was added.
+        Each energy is rounded to a multiple of the step of its register, if the step is known.
         """
         worst: Basis | None = None
         date = self.date
@@ -276,9 +273,8 @@ class EnergyTracker:
     def follow_clock(self, offset: float) -> None:
         """Set `offset`: wall minus monotonic time, in seconds. Call this only while the clock is trusted.
 
-        `_leap` handles a step by more than `RELABEL_S`. After a smaller step back by more than `_STEP_S`, the last
-        readings would be in the future, so the times in the ledgers are moved. After a smaller step forward, the gap
-        between two readings is only longer, so no times are moved.
+        After a step back that is no leap, the last readings would be in the future, so the times in the ledgers are
+        moved. After a step forward that is no leap, the gap between two readings is only longer.
         """
         step = offset - self.offset
         if abs(step) > RELABEL_S and self.offset > -inf:
@@ -302,8 +298,8 @@ class EnergyTracker:
     def _leap(self, step: float, offset: float) -> None:
         """Handle a leap by `step` seconds to `offset`.
 
-        A wrong time service can cause a leap that a later leap undoes. After the later leap, the ledgers continue with
-        the days that they had before the first one. The times in the ledgers are moved by `step`, except after a leap
+        A wrong time service can cause a leap that a later leap undoes. The ledgers then continue with the days that
+        they had before the first of these two leaps. The times in the ledgers are moved by `step`, except after a leap
         forward that undoes no other leap.
         """
         then = next((ledgers for left, ledgers in self._before_leap if abs(left - offset) < _BACK_S), {})

@@ -29,7 +29,7 @@ class NodeResult(NamedTuple):
     basis: Basis | None
     """The worst `Basis` of the node's energies of the day; None if it has none."""
     turned: bool
-    """Whether [push.sign] inverts the power of the node. It is inverted in `fields`, but not in `summary`."""
+    """Whether [push.sign] inverts the power of the node in `fields`. The power in `summary` is never inverted."""
     counted: bool
     """Whether the total of its type includes this node."""
 
@@ -61,8 +61,8 @@ def fields_of(summary: NodeSummary) -> Fields:
 def _assumed_power(summary: NodeSummary) -> float | None:
     """Return the power of a node without a power reading, in W; None if it is not known.
 
-    A node that `sleeps` has 0 W. Any other node needs a nominal power and a state: the result is their product. The
-    state is 1 (on) or 0 (off), or a mean: the share of the push interval in which the device was on.
+    A node that `sleeps` has 0 W. The power of any other node is its nominal power times its state: 1 (on) or 0 (off),
+    or the mean of the state over the push interval.
     """
     node = summary.node
     if summary.sleeps:
@@ -73,7 +73,7 @@ def _assumed_power(summary: NodeSummary) -> float | None:
 
 
 def _state(summary: NodeSummary) -> Quantity | None:
-    """Return the quantity that has the on/off state; None if no state is known."""
+    """Return the quantity that has the state on or off; None if no state is known."""
     states = (Quantity.OPERATION_MODE, Quantity.ON)
     return next((state for state in states if summary.number(state) is not None), None)
 
@@ -147,11 +147,11 @@ def total(members: Sequence[Fields], partial: Literal["omit", "sum"]) -> Fields:
 def _mean_soc(members: Sequence[Mapping[str, Any]]) -> float:
     """Return the mean state of charge in percent.
 
-    It is weighted by capacity if the capacities of all members are known. Otherwise all members count the same.
+    If the capacities of all members are known, the mean is weighted by capacity.
     """
     capacities = [member.get("energy_capacity_Wh", 0.0) for member in members]
     if all(capacity > 0 for capacity in capacities):
-        # Use the state of charge of each battery, which may differ from its stored energy divided by its capacity.
+        # Not the stored energy: divided by the capacity, it may differ from the state of charge.
         charges = [member["mean_soc_perc"] for member in members]
         weighted = fsum(charge * capacity for charge, capacity in zip(charges, capacities, strict=True))
         return weighted / fsum(capacities)

@@ -51,10 +51,7 @@ class NodeSummary(NamedTuple):
 
     @property
     def silent(self) -> bool:
-        """Whether the node is offline, or its device answers without a power.
-
-        In the second case, the last complete scan without a power is not stale, and the node has no usable power now.
-        """
+        """Whether the node is offline, or its device answers without a power."""
         return self.offline or (self.powerless >= self.oldest and self.number(Quantity.ACTIVE_POWER) is None)
 
     @property
@@ -69,7 +66,7 @@ class NodeSummary(NamedTuple):
 
     @property
     def values(self) -> dict[ValueKey, Value]:
-        """The last value of each quantity, but for the active power the value that `statistic` chooses."""
+        """The last value of each quantity. Of the active power, it is the value that `statistic` chooses."""
         return {
             key: self._chosen(key[0], cell) if key[0] is Quantity.ACTIVE_POWER else _as_read(key[0], self.cells[cell])
             for key, cell in self._fresh()
@@ -81,9 +78,9 @@ class NodeSummary(NamedTuple):
         return self.cells[cell] if cell is not None and self.cells[cell + AT] >= self.oldest else None
 
     def chosen(self, quantity: Quantity) -> float | None:
-        """Return the last value or the mean of a state or of the active power, as `statistic` says.
+        """Return the last value or the mean, as `statistic` says; None if `number` returns None.
 
-        None in the same cases as `number`.
+        `quantity` must be a state or the active power.
         """
         cell = self.totals.get(quantity)
         if cell is None or self.cells[cell + AT] < self.oldest:
@@ -91,7 +88,7 @@ class NodeSummary(NamedTuple):
         return self.cells[cell] if self.statistic == "last" else self._chosen(quantity, cell)
 
     def _chosen(self, quantity: Quantity, cell: int) -> float:
-        """Return the value that `statistic` chooses. A mean is rounded to the step of the register, if it is known."""
+        """Return the last value or the mean. A mean is rounded to the step of the register, if the step is known."""
         if self.statistic == "last":
             return self.cells[cell]
         number, resolution = mean(self.cells, cell, self.interval), self.node.resolutions.get(quantity)
@@ -104,7 +101,7 @@ class NodeSummary(NamedTuple):
 
 
 def _as_read(quantity: Quantity, number: float) -> Value:
-    """Convert the number of a cell to the value of the driver: a bool for `ON`, "on" or "off" for `OPERATION_MODE`."""
+    """Return the number of a cell as the driver gave it: a bool for `ON`, "on" or "off" for `OPERATION_MODE`."""
     if quantity.nature is not Nature.STATE:
         return number
     on = number > 0

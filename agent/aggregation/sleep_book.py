@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 class Nights(Mapping[str, Night]):
-    """Node id → night, read from the window at each access. A node without a night is left out."""
+    """Node id → night in the window. A node without a night is left out."""
 
     def __init__(self, windows: Mapping[str, Window]) -> None:
         self._windows = windows
@@ -46,7 +46,7 @@ class SleepBook:
         self._restored: dict[str, Night] = {}
         """Node id → the night that `restore` last wrote to the window of the node."""
         self._started: float | None = None
-        """Monotonic second of the first `restore`, which is the start; None before it."""
+        """Monotonic second of the first `restore`, which is called at the start."""
         self._reported: dict[str, tuple[str, float]] = {}
         """Node id → (state, monotonic second of the tick) of the newest report.
 
@@ -54,7 +54,7 @@ class SleepBook:
         """
 
     def answered(self, nodes: Iterable[Node], windows: Mapping[str, Window]) -> None:
-        """Forget the saved night of each of `nodes` whose power was read after the last `restore`.
+        """Forget the saved nights of those `nodes` whose power was read after the last `restore`.
 
         An answer without a power does not change the night of the window. The saved night is then kept, so that
         `restore` can convert it again when the clock is set.
@@ -76,9 +76,9 @@ class SleepBook:
                 windows[node_id].night = self._restored[node_id] = night
 
     def report(self, summary: NodeSummary) -> bool:
-        """Record the state of a node with `when_offline` "sleep". Log a warning if the state has become "missing".
+        """Record the state of a node with `when_offline` "sleep". Log a warning if it has become "missing".
 
-        Return whether it has become "asleep". The caller then saves the nights.
+        Return whether it has become "asleep", so that the nights must be saved.
         """
         if summary.silent and not summary.expected:
             return False  # no poll was due in this push interval

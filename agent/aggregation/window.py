@@ -1,7 +1,7 @@
 """Collects the readings of a node, and returns a summary at the end of a push interval. Pure.
 
 Several endpoints can use one window. Each endpoint has a view: the cells (`agent.aggregation.cells`) and the poll
-counts of its own push interval. All views have the same night, and the same indexes of cells.
+counts of its own push interval. All views share the night and the indexes of the cells.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Collected(NamedTuple):
     """(quantity, Wh, monotonic seconds)."""
     dropped: list[Dropped]
     power_W: float | None
-    """The power of the node in this scan, in the sign of its type, for the counters; None if the scan has none."""
+    """The power of the node in this scan, in the sign of its type; None if the scan has none."""
 
 
 _Source = tuple[int, float, float, float, Quantity | None, bool]
@@ -59,13 +59,13 @@ class View:
 
     cells: array[float] = field(default_factory=lambda: array("d"))
     interval: int = 0
-    """The number of the push interval, for the cell `INTERVAL`. It also changes when the means begin anew."""
+    """The number of the push interval, for the cell `INTERVAL`. It also rises when the means begin anew."""
     expected: int = 0
     """Polls that were due in the interval."""
     got: int = 0
     """Polls of the interval with a usable value."""
     handed_over: bool = False
-    """Whether the last summary uses the array `cells` too. Copy it before the next reading is written."""
+    """Whether the last summary uses the array `cells`. Replace the array by a copy before writing to it."""
 
     def copy(self) -> View:
         """Return a view with the same last values for another endpoint. Its push interval begins now."""
@@ -79,7 +79,7 @@ class Window:
     node: Node
     stale_after_s: float
     averages: bool = True
-    """Whether means are calculated. `average` changes it."""
+    """Whether means are calculated."""
     newest: float = -inf
     """Monotonic second of the last usable reading."""
     night: Night | None = None
@@ -95,10 +95,10 @@ class Window:
     _keys: Sequence[Key] = ()
     """The keys of the last scan."""
     _row: Sequence[_Source | None] = ()
-    """The use of each of `_keys`. It is kept because most scans have the keys of the scan before."""
+    """The use of each of `_keys`, kept because most scans have the keys of the scan before."""
 
     def serve(self, endpoints: Mapping[str, str | None]) -> None:
-        """Keep or create one view for each of these endpoints, and remove the others. Without endpoints, keep one view.
+        """Have one view for each of these endpoints; without endpoints, one view.
 
         `endpoints`: name → former name; None if the endpoint was not renamed.
         """
@@ -109,7 +109,7 @@ class Window:
         } or {"": some}
 
     def average(self, *, wanted: bool) -> None:
-        """Begin or stop the calculation of means."""
+        """Set `averages`."""
         if wanted != self.averages:
             self.averages = wanted
             self._sources.clear()
@@ -118,7 +118,7 @@ class Window:
                 view.interval += 1  # so that each mean begins anew
 
     def add(self, scan: Scan) -> Collected | None:
-        """Add the readings that the node uses. Return None if there are no counters and no invalid readings."""
+        """Add the readings that the node uses. Return the counters and invalid readings; None if there are none."""
         views = self.views.values()
         for view in views:
             view.expected += 1
@@ -176,8 +176,8 @@ class Window:
     def _update_night(self, power_W: float, at: float, scan: Scan) -> None:
         """Update the night and `_powerless` after `scan`.
 
-        `power_W` is the last power, `at` its monotonic time. If there is no last power, `at` is minus infinity, and
-        a complete scan counts as no answer. If a solar node has no night yet, such a scan begins one, with 0 W.
+        `power_W` is the last power, `at` its monotonic time. If there is none, `at` is minus infinity. A complete scan
+        then counts as no answer, and begins the night of a solar node that has no night yet, with 0 W.
         """
         powerless = at == -inf and scan.complete  # a partial scan may lack the power only because it was not read
         if powerless:
@@ -196,7 +196,7 @@ class Window:
         self._keys, self._row = keys, [self._sources[key] for key in keys]
 
     def _source(self, marked: NodeType | None, quantity: Quantity, phase: Phase | None) -> _Source | None:
-        """Return how the node uses the readings with this key; None if it does not use them. Add cells if necessary.
+        """Return how the node uses the readings with this key; None if it does not. Add cells if necessary.
 
         `marked` is `Reading.node`.
         """
@@ -224,7 +224,7 @@ class Window:
         counters: list[tuple[Quantity, float, float]],
         dropped: list[Dropped],
     ) -> bool:
-        """Add the readings, and fill `counters` and `dropped`. Return whether at least one reading is usable."""
+        """Add the readings. Append to `counters` and `dropped`. Return whether at least one reading is usable."""
         newest, arrays = -inf, [view.cells for view in views]
         rows = zip(columns.keys, self._row, columns.values, columns.qualities, columns.times, strict=True)
         for key, source, value, quality, at in rows:
@@ -254,7 +254,7 @@ class Window:
         return newest > -inf
 
     def _forget(self, views: Collection[View], cell: int, at: float, *, averaged: bool) -> None:
-        """Forget the last value of a quantity, because its reading at monotonic `at` has no value."""
+        """End the last value of a quantity, because its reading at monotonic `at` has no value."""
         for view in views:
             if averaged:
                 forget(view.cells, cell, at, view.interval, self.stale_after_s)

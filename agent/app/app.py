@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 class App:
-    """The running agent. It calls `on_summary` with each summary, which is for one push to one endpoint."""
+    """The running agent. It calls `on_summary` at each push to each endpoint."""
 
     def __init__(
         self,
@@ -65,8 +65,7 @@ class App:
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Poll and push until cancelled. Call `ready` when the polls have begun.
 
-        After the cancellation or an error, stop polling, finish or abort the attempts in flight, save energies and
-        nights, and close the file of the energies.
+        At the end, also after an error, finish or abort the attempts in flight, and save energies and nights.
         """
         for each in self._schedule:
             log.info(
@@ -121,7 +120,7 @@ class App:
         return self.watchdog.overdue() + self.deliveries.overdue()
 
     async def waiting(self) -> int:
-        """Return the number of waiting messages, for all enabled endpoints together."""
+        """Return the number of waiting messages of all enabled endpoints together."""
         return sum(await asyncio.gather(*(each.waiting() for each in self.deliveries)))
 
     @property
@@ -130,7 +129,6 @@ class App:
         return not_on_disk({each.push.name: each.in_memory for each in self.deliveries}, energies=self._store.in_memory)
 
     async def snapshot(self) -> Snapshot:
-        """Return the state of the daemon at this moment."""
         deliveries = list(self.deliveries)
         backlogs = await asyncio.gather(*(each.backlog() for each in deliveries))
         trusted = self.deliveries.clock_trusted
@@ -173,7 +171,7 @@ class App:
         )
 
     def _start_status(self) -> None:
-        """Start the status listener if it is configured. Only then import its module, to save memory."""
+        """Start the status listener if it is configured. Without one, its module is not imported, to save memory."""
         if self.config.status is not None and self._group is not None:
             from agent.status.listener import StatusListener
 
@@ -202,10 +200,7 @@ class App:
             endpoint.delivery = self.deliveries[endpoint.push.name]
 
     async def _push(self, endpoint: EndpointState, tick: Tick, answers: PollFutures) -> None:
-        """Wait for `answers`, at most until the deadline of the push. Then end the push interval.
-
-        Store the messages of the push. Save energies and nights if a save is due. Write the hourly report if it is due.
-        """
+        """Wait for `answers`, at most until the deadline of the push. End the push interval and store its messages."""
         with bound_contextvars(endpoint=endpoint.push.name):
             deadline = tick.at + endpoint.push.effective_deadline_s
             if not await done_within(answers, self._clock, deadline - self._clock.monotonic()):

@@ -1,7 +1,7 @@
 """Decides when each enabled endpoint pushes.
 
 The fastest endpoint is the one with the shortest interval. The `Scheduler` makes its ticks and aligns the polls with
-them. Every other endpoint has a push clock (`PushClock`), which makes its ticks.
+them. A push clock (`PushClock`) makes the ticks of every other endpoint.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ class EndpointState:
     """The rhythm of its push clock; None without a push clock."""
 
     def stop_clock(self) -> None:
-        """Cancel the push clock, if there is one."""
         if self.clock is not None:
             self.clock.cancel()
         self.clock = self.clock_rhythm = None
@@ -142,5 +141,5 @@ def _state(config: Config, push: PushConfig) -> EndpointState:
 
 
 def _fastest(endpoints: Iterable[EndpointState]) -> EndpointState:
-    """Return the endpoint with the shortest interval: the first one if several have it."""
+    """Return the endpoint with the shortest interval; the first one if several have it."""
     return min(endpoints, key=lambda each: each.rhythm.push_s)

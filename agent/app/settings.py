@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from agent.config import Config, PushConfig
 
 _CONNECTION_MARGIN = 2.0
-"""The largest power of a device, as a multiple of the larger of `import_limit_W` and `export_limit_W`. It is above 1
-because a device can consume the imported power plus power that is produced on the site."""
+"""The largest power of a device, as a multiple of the larger of `import_limit_W` and `export_limit_W`. A device can
+consume more than the import limit, because it also consumes power that is produced on the site."""
 
 
 def rhythm(config: Config, push: PushConfig) -> Rhythm:
