@@ -146,7 +146,7 @@ def _print_dump(result: Result, address: str) -> None:
     """Print the dump, and on standard error the number of registers to check for private data.
 
     If the dump is not complete or has no registers, print the reason instead of the number, and end with exit status 1.
-    If an error left the dump without registers, only the reason is printed.
+    A dump that an error left without registers is not printed.
     """
     from agent.commissioning.troubleshooting import remedy
     from drivers.dump import to_json
@@ -189,8 +189,8 @@ def _subject_at(address: Address, driver: str, catalogue: Catalogue) -> Subject:
 def check_online(config: Config, site: Site, warnings: Sequence[str], as_json: bool) -> None:
     """Poll every device of `site`, connect to every enabled endpoint, and print the results.
 
-    Only JSON contains `warnings`. If something fails, print one line for each failure on standard error and end with
-    exit status 1.
+    `warnings` appear only in the JSON. If something fails, print one line for each failure on standard error and end
+    with exit status 1.
     """
     import asyncio
 

@@ -60,7 +60,7 @@ ProfileDirs = Annotated[
 def say(line: str, *, err: bool = False, wrap: bool = True) -> None:
     """Print one line on standard output, or with `err` on standard error.
 
-    On a terminal, a long line is broken at words. Use `wrap` False for a line that a person copies.
+    With `wrap`, a terminal shows a long line broken at words. Do not wrap a line that a person copies.
     """
     text = printable(line, MOST_OUTPUT)
     typer.echo(wrapped(text, sys.stderr if err else sys.stdout) if wrap else text, err=err)
@@ -72,10 +72,7 @@ def complain(line: str) -> None:
 
 
 def fail(mistakes: str | Sequence[str], status: int = 1) -> NoReturn:
-    """Print the first hundred mistakes on standard error, one per line, and the number of the others.
-
-    End the command with `status`.
-    """
+    """Print the first hundred mistakes on standard error, and the number of others. End the command with `status`."""
     lines = [mistakes] if isinstance(mistakes, str) else mistakes
     for line in complaints(lines).splitlines():
         typer.echo(wrapped(line, sys.stderr), err=True)
@@ -83,7 +80,7 @@ def fail(mistakes: str | Sequence[str], status: int = 1) -> NoReturn:
 
 
 def narrowed(site: Site, nodes: list[str] | None) -> Site:
-    """Return the site with only the devices of `nodes`, or the whole site if no nodes are given.
+    """Return the site with only the devices of `nodes`; the whole site without `nodes`.
 
     An unknown node is a usage error.
     """
@@ -109,7 +106,7 @@ def load_site(path: Path) -> tuple[Config, Site]:
 
 
 def chosen_endpoints(config: Config, name: str | None) -> list[PushConfig]:
-    """Return the enabled endpoint of this name; without a name, all enabled ones.
+    """Return the enabled endpoint of this name; without a name, all enabled endpoints.
 
     A name that no enabled endpoint has is a usage error.
     """
@@ -143,8 +140,8 @@ def catalogue_of(profile_dirs: list[Path] | None, config: Path) -> Catalogue:
 def _configured_dirs(config: Path) -> tuple[Path, ...]:
     """Return `profile_dirs` of the configuration.
 
-    If they cannot be read and `config` is DEFAULT_CONFIG, return the default of `profile_dirs`. With any other file,
-    end the command with EX_CONFIG.
+    If they cannot be read, return their default if `config` is DEFAULT_CONFIG. If the person gave another file, end
+    the command with EX_CONFIG.
     """
     from agent.config import ConfigError, DriversConfig, load_profile_dirs
 
@@ -157,7 +154,7 @@ def _configured_dirs(config: Path) -> tuple[Path, ...]:
 
 
 def no_such_driver(name: str, catalogue: Catalogue) -> NoReturn:
-    """Print that no driver has this name, with similar names if any. End the command with status 1."""
+    """Print that no driver has this name. Propose similar names. End the command with status 1."""
     from agent.config import errors
 
     fail(errors.no_such_driver(name, catalogue))

@@ -48,9 +48,9 @@ def _nodes(table: dict[str, Any]) -> Iterator[str]:
 
 
 def _table(ctx: typer.Context) -> dict[str, Any]:
-    """Return the tables and lists of the configuration without validation; empty if the file cannot be read.
+    """Return the tables and lists of the configuration, not validated; empty if the file cannot be read.
 
-    Only a regular file is opened, because reading a pipe or a device file could block the shell.
+    Only a regular file is opened: a pipe or a device file could block the shell.
     """
     from drivers import toml_file
 

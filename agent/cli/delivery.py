@@ -138,7 +138,7 @@ def _queues(context: typer.Context, config: Path | None, endpoint: str | None) -
 
 
 def _queue(context: typer.Context, config: Path | None, endpoint: str | None) -> Queue:
-    """Return the queue that the options choose. It is a usage error if they choose several."""
+    """Return the queue that the options choose. Options that choose several queues are a usage error."""
     found = _queues(context, config, endpoint)
     if len(found) > 1:
         fail(f"there are several queues; choose one with --endpoint: {', '.join(queue.name for queue in found)}", 2)
@@ -146,10 +146,7 @@ def _queue(context: typer.Context, config: Path | None, endpoint: str | None) ->
 
 
 def _json(found: list[tuple[Queue, Contents]], *, one: bool) -> str:
-    """Return the JSON of these queues: if `one`, the object of the only queue; otherwise a list.
-
-    The list has only the queues whose file exists, so it can be empty or have one entry.
-    """
+    """Return the JSON of these queues: if `one`, an object; otherwise a list, which can be empty."""
     from agent.commissioning.outbox_admin import as_json
 
     if one:
@@ -174,7 +171,7 @@ def _show(queue: Queue, found: Contents, *, named: bool) -> None:
 
 
 def _gone(name: str, found: Contents) -> str:
-    """Return a text: what to do with a queue whose endpoint was removed."""
+    """Return as text what to do with the queue of a removed endpoint."""
     options = {"--waiting": found.waiting, "--all": len(found.dead_letters)}
     commands = [
         f"`telemetry-agent outbox drop {option} --endpoint {name}`" for option, count in options.items() if count

@@ -96,7 +96,7 @@ def _local_seconds() -> float:
 
 @dataclass(slots=True)
 class Demo:
-    """Site, agent and receiver in one process. They use real Modbus TCP and real HTTP on free ports of loopback."""
+    """Site, agent and receiver in one process. They use Modbus TCP and HTTP on free ports of the loopback address."""
 
     seed: int
     speed: float
@@ -113,9 +113,9 @@ class Demo:
     _summary: Summary | None = None
 
     def run(self) -> int:
-        """Run until Ctrl-C, or until `pushes` valid messages have arrived (0: no limit).
+        """Run until Ctrl-C, or until `pushes` valid messages have arrived.
 
-        Return the exit status: 1 if a message was refused or fewer than `pushes` messages were valid, else 0.
+        Return the exit status: 1 if a message was refused, or if fewer than `pushes` messages were valid; else 0.
         """
         from agent.runtime import logging_setup
         from agent.service import supervisor

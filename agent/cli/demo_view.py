@@ -110,7 +110,7 @@ def _as_json(message: dict[str, Any]) -> Text:
 
 
 def _grid(columns: Sequence[tuple[str, int]]) -> Table:
-    """Return a table with these columns (title, minimum width in characters). Only the last column wraps."""
+    """Return a table with these columns: (title, minimum width in characters). Only the last column wraps."""
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column, width in columns:
         numbers = column in ("power", "polls", *_NAMES.values())
@@ -120,9 +120,9 @@ def _grid(columns: Sequence[tuple[str, int]]) -> Table:
 
 
 def _site(devices: Sequence[Device], summary: Summary, columns: int) -> Table:
-    """Return the table of the site: for each type its nodes, and its total if the type has several nodes.
+    """Return the table of the site, with the first `columns` of `_SITE_COLUMNS`.
 
-    Only the first `columns` of `_SITE_COLUMNS` are shown.
+    It has a row for each node, and a row for the total of each type that has several nodes.
     """
     device_of = {node.node_id: device for device in devices for node in device.nodes}
     grid = _grid(_SITE_COLUMNS[:columns])
@@ -149,10 +149,7 @@ def _row_of(device: Device, cells: Sequence[str]) -> tuple[RenderableType, ...]:
 
 
 def _cells(type_: NodeType, fields: Fields) -> tuple[str, str, str, str]:
-    """Return four texts: power; its direction; energies of the day; state of charge and operation modes.
-
-    A text without a value is empty.
-    """
+    """Return four texts: power; its direction; energies of the day; state of charge and operation modes."""
     given = fields.get("active_power_W")
     power = round(given) if isinstance(given, float) else None
     numbers = {name: value for name, value in fields.items() if isinstance(value, float)}
@@ -168,7 +165,6 @@ def _cells(type_: NodeType, fields: Fields) -> tuple[str, str, str, str]:
 
 
 def _more(fields: Fields) -> Iterator[str]:
-    """Yield the state of charge in percent and the operation modes, if there are any."""
     charge, modes = fields.get("mean_soc_perc"), fields.get("operation_modes")
     if isinstance(charge, float):
         yield f"{charge:.1f} %"

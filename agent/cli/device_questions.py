@@ -46,10 +46,10 @@ class DeviceQuestions:
         return [one for each in self._found for one in each.proposals]
 
     def settle(self) -> None:
-        """Print which devices may be the same device. With --yes, then show all devices.
+        """Print which devices may be the same device. Then show all devices.
 
-        Without --yes, then ask what the scan cannot know. After that, show all devices and ask for changes, until the
-        person accepts all.
+        Without --yes, ask what the scan cannot know before showing them. Show them again after each change, until the
+        person accepts them.
         """
         for one in filter(_doubtful, self._proposals):
             say(f"{one.where} is {one.doubt}. Use it only if they are different devices.")
@@ -103,11 +103,7 @@ class DeviceQuestions:
         return str(number), device, one.where, types, ", ".join(one.nodes.values())
 
     def _identify(self, found: UnitProposals) -> None:
-        """Ask for the driver of an unknown unit.
-
-        A unit that answers only for coils is probably a relay board. It gets the driver of relay boards without a
-        question.
-        """
+        """Ask for the driver of an unknown unit. If it is probably a relay board, choose its driver without asking."""
         likely = found.unit.identity.likely if found.unit.identity else ()
         if likely == (_RELAY,):
             self._bind(found, _RELAY)
@@ -131,7 +127,7 @@ class DeviceQuestions:
             self._bind(found, driver)
 
     def _bind(self, found: UnitProposals, driver: str) -> None:
-        """Replace the proposals of the unit by one with this driver. If the driver cannot be used, only print why."""
+        """Replace the proposals of the unit by one with this driver. If the driver cannot be used, print why."""
         try:
             made = self._catalogue.create(driver, ReadOptions())
         except (KeyError, ProfileError) as error:

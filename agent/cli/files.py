@@ -1,7 +1,4 @@
-"""The commands `files`, `config example` and `config schema`.
-
-`files` writes the files of the installed release. `config` prints the example or the JSON Schema of the configuration.
-"""
+"""The commands `files`, `config example` and `config schema`."""
 
 from __future__ import annotations
 

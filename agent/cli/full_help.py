@@ -36,7 +36,7 @@ _TYPE = re.compile(r" <[^>]*>(\.\.\.)?$")
 
 
 class FullHelp(typer.core.TyperGroup):
-    """A group of commands whose help has the format of this module."""
+    """A group of commands whose help is formatted as this module says."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -51,7 +51,6 @@ class FullHelp(typer.core.TyperGroup):
 
 
 def _name_value(parameter: Any) -> None:
-    """In the help of an option, replace the type by a word. In the help of an argument, remove the type."""
     if parameter.param_type_name == "option":
         if parameter.metavar is None and not parameter.is_flag:
             parameter.metavar = next((_WORDS[each] for each in parameter.opts if each in _WORDS), "FILE")

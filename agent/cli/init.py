@@ -104,8 +104,7 @@ def init(
 def _existing_configuration(config: Path) -> Existing | None:
     """Return the existing configuration; None if there is none, or if it is empty or the unchanged example.
 
-    End the command if the configuration cannot be read or has a mistake, or if its directory does not exist or is not
-    writable.
+    End the command if the configuration cannot be read or has a mistake, or if its directory cannot be written to.
     """
     from agent.commissioning.new_site import existing
     from agent.config import ConfigError
@@ -121,7 +120,7 @@ def _existing_configuration(config: Path) -> Existing | None:
 
 
 def _write_new(ask: Questions, config: Path, options: SiteOptions, scanning: _ScanOptions) -> bool:
-    """Ask for everything, then write the configuration, and the token if its file has none yet.
+    """Ask for everything. Then write the configuration, and the token if its file has none yet.
 
     Return whether at least one device is used.
     """
@@ -171,7 +170,7 @@ def _add_devices(ask: Questions, config: Path, before: Existing, scanning: _Scan
 def _devices(ask: Questions, scanning: _ScanOptions, config: Path, before: Existing | None) -> tuple[str, bool]:
     """Scan, and ask about the devices.
 
-    Return their [connection.NAME] and [[device]] tables as text, and whether at least one device is enabled.
+    Return their tables as text, and whether at least one device is enabled.
     """
     from agent.cli.device_questions import DeviceQuestions
     from agent.commissioning import config_snippets
@@ -197,7 +196,7 @@ def _devices(ask: Questions, scanning: _ScanOptions, config: Path, before: Exist
 
 
 def _scanned(ask: Questions, scanning: _ScanOptions, catalogue: Catalogue) -> list[SearchLocation]:
-    """Scan. Return the hosts and serial ports that were found; empty without a scan.
+    """Return the hosts and serial ports that a scan finds; empty without a scan.
 
     Ctrl-C ends the command. A wrong option of the scan is a usage error.
     """
@@ -227,7 +226,7 @@ def _scanned(ask: Questions, scanning: _ScanOptions, catalogue: Catalogue) -> li
 
 
 def _targets(ask: Questions, scanning: _ScanOptions, request: Callable[[list[str]], object]) -> list[str]:
-    """Return the networks, hosts and serial ports to scan, from the options or by a question; empty for no scan."""
+    """Return the networks, hosts and serial ports to scan: those of the options, or the answer to a question."""
     from agent.commissioning import local_places
     from drivers.scan import TargetError
 
@@ -249,7 +248,7 @@ def _targets(ask: Questions, scanning: _ScanOptions, request: Callable[[list[str
 def _commission(ask: Questions, config: Path, *, push: bool) -> None:
     """Check devices and endpoints, show the power balance and the first messages, and offer one real push.
 
-    With --yes, push only if `push` is true. If there is a problem, or the push is not delivered, end with status 1.
+    With --yes, `push` decides. If there is a problem, or the push is not delivered, end with status 1.
     """
     from agent.commissioning import read_once, site_check, site_check_view
     from agent.runtime import SystemClock

@@ -72,17 +72,14 @@ class Selection:
 
 
 def terminal_shows(count: int) -> bool:
-    """Whether input and output are a terminal that can show and redraw `count` rows."""
+    """Whether input and output are a terminal that can redraw a menu of `count` rows."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
         return False
     return count + 2 <= _size().lines
 
 
 def select_row(labels: Sequence[str], usual: int) -> int:
-    """Let the person select a row. Return its index. The row with index `usual` is selected at first.
-
-    Raises EndOfInputError.
-    """
+    """Return the index of the row that the person selects. `usual` is the index at first. Raises EndOfInputError."""
     selection = Selection(labels, usual)
     fd = sys.stdin.fileno()
     with _single_keys(fd):
@@ -106,8 +103,7 @@ def _draw(selection: Selection, up: int) -> None:
 def _size() -> os.terminal_size:
     """Return the size that the terminal reports.
 
-    LINES and COLUMNS of the environment can be those of another terminal. So they are used only if the terminal reports
-    no size.
+    LINES and COLUMNS can be those of another terminal. They are used only if the terminal reports no size.
     """
     size = os.get_terminal_size(sys.stdout.fileno())
     return size if all(size) else shutil.get_terminal_size()

@@ -21,7 +21,7 @@ Check = Callable[[str], str | None]
 
 
 class Questions:
-    """Asks questions. If `yes` is true, only `secret` asks; `text`, `choice` and `agree` then return the default."""
+    """Asks questions. With `yes`, only `secret` asks; `text`, `choice` and `agree` return the default."""
 
     def __init__(self, *, yes: bool) -> None:
         self._yes = yes
@@ -32,10 +32,10 @@ class Questions:
         return not self._yes
 
     def text(self, question: str, option: str, default: str | None = None, check: Check = lambda _: None) -> str:
-        """Return a text that `check` accepts. If `yes` is true, return the default without this check.
+        """Return a text that `check` accepts. With `yes`, return the default without this check.
 
-        `option` is the command-line option for the same answer. If `default` is None, an answer is necessary. If `yes`
-        is then true, the command ends with the usage error that `option` is missing.
+        `option` is the command-line option for the same answer. If `default` is None, an answer is necessary. With
+        `yes`, the command then ends with the usage error that `option` is missing.
         """
         if self._yes:
             if default is None:
@@ -53,7 +53,7 @@ class Questions:
             complain(str(mistake))
 
     def secret(self, question: str, check: Check) -> str:
-        """Return a text that `check` accepts. A terminal does not show it. It is asked for even if `yes` is true."""
+        """Return a text that `check` accepts. A terminal does not show it. The person is asked even with `yes`."""
         while True:
             if sys.stdin.isatty():
                 answer = _line(f"{question} (not shown): ", read=getpass.getpass).strip()
@@ -66,8 +66,8 @@ class Questions:
     def choice(self, question: str, choices: Sequence[tuple[Value, str]], default: Value) -> Value:
         """Return one of the values. `choices` are (value, text).
 
-        The person selects it in a menu if the terminal can show one. Otherwise the person enters the number of the
-        value or the beginning of its text.
+        If the terminal can show a menu, the person selects the value in it. Otherwise the person enters the number of
+        the value or the beginning of its text.
         """
         if self._yes:
             return default
@@ -96,8 +96,8 @@ class Questions:
     def agree(self, question: str, *, default: bool, at_end: bool | None = None) -> bool:
         """Return the answer to a yes-or-no question: True for yes.
 
-        `at_end` is the answer if the input has ended. If it is None, the command ends with the message that nothing was
-        written. So use None only before a file is written.
+        `at_end` is the answer if the input has ended. If `at_end` is None, the command then ends with the message that
+        nothing was written. So use None only before a file is written.
         """
         if self._yes:
             return default
@@ -112,7 +112,7 @@ class Questions:
 
 
 def _line(prompt: str, at_end: str | None = None, read: Callable[[str], str] = input) -> str:
-    """Return a line of the input. After the end of the input, return `at_end`; if it is None, end the command."""
+    """Return a line of the input. At the end of the input, return `at_end`; if it is None, end the command."""
     *before, last = wrapped(prompt.rstrip(), sys.stdout).split("\n")
     for line in before:
         typer.echo(line)

@@ -20,7 +20,7 @@ _INTERVAL = "60"
 
 @dataclass(frozen=True, slots=True)
 class SiteOptions:
-    """The options of the command. Without its option, a value is None, and `insecure_http` is False."""
+    """The options of `init` about the site. A value is None if its option was not given."""
 
     node_id: str | None
     url: str | None
@@ -30,7 +30,6 @@ class SiteOptions:
 
     @property
     def given(self) -> bool:
-        """Whether at least one option was given."""
         return self.insecure_http or any(
             option is not None for option in (self.node_id, self.url, self.token_file, self.interval_s)
         )
@@ -99,8 +98,8 @@ def _url(ask: Questions, options: SiteOptions) -> tuple[str, bool]:
 def _token(ask: Questions, path: Path) -> str | None:
     """Return the token to write to `path`; None if the file has one already.
 
-    End the command if the file cannot be read, or if its text is no token. With `--yes`, also end it if the file does
-    not exist or is empty, because the token is then not asked for.
+    End the command if the file cannot be read, or if its text is no token. With `--yes`, no token is asked for: also
+    end the command if the file does not exist or is empty.
     """
     try:
         there = path.read_text(encoding="utf-8-sig").strip()

@@ -85,10 +85,7 @@ def show(status: dict[str, Any], *, as_json: bool) -> None:
 
 
 def layout(status: dict[str, Any], *, narrow: bool = False) -> RenderableType:
-    """Return the content of the status page for a terminal; `narrow` omits the columns of `_COUNTS`.
-
-    Markup in configured and received values has no effect.
-    """
+    """Return the content of the status page for a terminal. `narrow` omits the columns of `_COUNTS`."""
     head = Text.assemble((printable(status["site"]), "bold"), "  ")
     head.append(_verdict(status), "bold green" if status["ready"] else "bold red")
     about = f"  up {in_words(status['uptime_s'])}, version {status['version']}, clock {status['clock']}"
@@ -206,7 +203,6 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _counters(events: dict[str, dict[str, int]]) -> Iterator[str]:
-    """Yield one line per node whose energy counters had events."""
     for node, kinds in events.items():
         words = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.items() if count)
         if words:
@@ -214,7 +210,6 @@ def _counters(events: dict[str, dict[str, int]]) -> Iterator[str]:
 
 
 def _queue(endpoint: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines about the deliveries and the queue of an endpoint."""
     backlog = endpoint["backlog"]
     last = endpoint["delivered_s"]
     yield f"last delivery to {endpoint['url']}: " + ("none yet" if last is None else f"{in_words(last)} ago")
