@@ -1,7 +1,7 @@
 """Writes the reference of the configuration from its pydantic models: docs/configuration.md, and a JSON Schema.
 
-The meaning of a key is the text below it in `agent/config`. The daemon does not need these texts, so this module
-reads them from the source. `python -m agent.commissioning.config_reference docs/configuration.md` writes the page.
+The meaning of a key is the text below it in `agent/config`. Python does not keep such a text, so this module parses the
+source. `python -m agent.commissioning.config_reference docs/configuration.md` writes the page.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _is_model(each: Any) -> bool:
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON Schema of the configuration. The description of a key is its meaning."""
+    """Return the JSON Schema of the configuration, with the meaning of each key as its description."""
     whole = Config.model_json_schema()
     for model in tables().values():
         properties = whole["$defs"][model.__name__]["properties"]
@@ -74,7 +74,7 @@ def schema() -> dict[str, Any]:
 
 
 def meanings(model: type[BaseModel]) -> dict[str, str]:
-    """Return key → meaning for a table: the text below the key in the source, as one line."""
+    """Return key → meaning, as one line, for the keys of a table."""
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
     body = cast("ast.ClassDef", node).body
     found = {}

@@ -25,7 +25,7 @@ _LEAST_DEADLINE_S = _LEAST_INTERVAL_S = 0.05
 
 
 def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield the warnings about `config`. `file` is the file of the configuration."""
+    """Yield the warnings about `config`, which was read from `file`."""
     yield from _secrets(config, file, environ)
     yield from _token(config, environ)
     yield from _left_from_the_example(config)
@@ -83,7 +83,6 @@ def _left_from_the_example(config: Config) -> Iterator[str]:
 
 
 def _kilowatts(config: Config) -> Iterator[str]:
-    """Yield a warning for each value that is probably in kW or kWh."""
     values: list[tuple[str, float | None, float]] = [
         ("site.import_limit_W", config.site.import_limit_W, _LEAST_LIMIT_W),
         ("site.export_limit_W", config.site.export_limit_W, _LEAST_LIMIT_W),

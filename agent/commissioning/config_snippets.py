@@ -66,7 +66,7 @@ def _disabled(one: Proposal, why: str = "not used") -> Iterator[str]:
 
 
 def driver_table(name: str, driver: Driver) -> str:
-    """Return a [[device]] table for a driver. Its address is an example that the installer replaces."""
+    """Return a [[device]] table for a driver. Its host is an example that the installer replaces."""
     defaults = driver.defaults
     link = LinkSettings(host="192.168.1.20", port=defaults.port or TRANSPORTS["tcp"].port)
     match = Match(name, driver.kind, driver.nodes, name, "")
@@ -75,7 +75,7 @@ def driver_table(name: str, driver: Driver) -> str:
 
 
 def device_tables(places: Sequence[SearchLocation]) -> str:
-    """Return the [connection.NAME] and [[device]] tables of the proposals for a scan, with comments on all units."""
+    """Return `tables` for the proposals that `propose` makes."""
     return tables(places, propose(places, Names()))
 
 
@@ -107,7 +107,10 @@ def tables(
 def _named_links(
     places: Sequence[SearchLocation], found: Sequence[UnitProposals], known: Mapping[str, str]
 ) -> Iterator[SearchLocation]:
-    """Yield the places with proposals whose link is not `tcp` and not in `known`: it needs a new [connection.NAME]."""
+    """Yield the places that need a new [connection.NAME].
+
+    These places have proposals, and their link is not `tcp` and not in `known`.
+    """
     used = {each.place.link.address for each in found if each.proposals}
     for place in places:
         if place.link.transport != "tcp" and place.link.address in used and place.link.address not in known:
@@ -123,7 +126,7 @@ def _free(name: str, taken: Collection[str]) -> str:
 
 
 def _cycle(place: SearchLocation) -> Iterator[str]:
-    """Yield comments on the time of one poll of all units. Yield nothing if fewer than two units were measured."""
+    """Yield comments on how long one poll of all units takes; nothing if fewer than two units were measured."""
     times = [unit.identity.poll_s for unit in place.units if unit.identity and unit.identity.poll_s is not None]
     if len(times) > 1:
         yield f"# {place.link.address}: one poll of {len(times)} devices takes about {sum(times):.1f} s together."
@@ -167,10 +170,9 @@ def _comments(found: UnitProposals) -> Iterator[str]:
 
 
 def _uncertain(identity: Identity) -> Iterator[str]:
-    """Yield comments if the device may belong to another family.
+    """Yield comments if the device can belong to a family in `identity.unanswered`.
 
-    The device did not reply to the requests that recognise the families in `identity.unanswered`, or these requests
-    were not made. So the device can belong to one of these families.
+    The requests that recognise such a family got no reply, or were not made.
     """
     names = identity.unanswered
     if names:

@@ -69,7 +69,7 @@ def print_review(config: Config, site: Site, doubts: Iterable[str]) -> None:
 
 
 def _print_lines(lines: Iterable[str], width: int | None) -> None:
-    """Print lines, wrapped at words to `width` characters. None: not wrapped."""
+    """Print lines, wrapped at words to `width` characters; None: not wrapped."""
     for line in lines:
         shown = printable(line, MOST_OUTPUT)
         if width is not None:
@@ -116,9 +116,9 @@ def _added_to(config: Config, site: Site, node_id: str) -> list[str]:
 
 
 def _signs(config: Config, type_: NodeType) -> list[tuple[int, str]]:
-    """Return pairs: a sign with which the type is sent, and the endpoints with this sign, such as "to portal: ".
+    """Return pairs: a sign with which the type is sent, and the endpoints with this sign as text.
 
-    The text is empty if all endpoints have the same sign.
+    The text is "to portal: ", for example. It is empty if all endpoints have the same sign.
     """
     names: dict[int, list[str]] = {}
     for push in config.endpoints:
@@ -127,7 +127,6 @@ def _signs(config: Config, type_: NodeType) -> list[tuple[int, str]]:
 
 
 def _notes(devices: Iterable[Device]) -> Iterator[str]:
-    """Yield the notes in the profiles of the devices. A note is advice for the installer."""
     for device in devices:
         if isinstance(device.driver, RegisterDriver):
             yield from (f"{device.name}: {note}" for note in device.driver.profile.notes)
@@ -167,7 +166,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 
 def _needed_width(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
-    """Return how many characters per line a table needs if no word is broken."""
+    """Return the characters per line that a table needs if no word is broken."""
     longest = [max(map(len, words.split()), default=0) for words in map(" ".join, zip(columns, *rows, strict=True))]
     return sum(longest) + _GAP * len(longest)
 
@@ -186,7 +185,7 @@ def _grid(title: str, columns: Sequence[str]) -> Table:
 
 
 def print_readings(result: SiteReading) -> None:
-    """Print every reading of one round."""
+    """Print a table of all readings."""
     rows = (_row(device, reading, result.at) for device, scan in result.scans for reading in scan.readings)
     table("Readings", ("device", "quantity", "value", "unit", "age"), rows)
 

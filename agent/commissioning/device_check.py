@@ -33,7 +33,7 @@ class DeviceResult:
     scan: Scan | None = None
     error: Exception | None = None
     at: float = 0.0
-    """The end of the polls of all devices of the link, in monotonic seconds. Ages refer to this time."""
+    """The monotonic second at which the last poll on the link ended. Ages refer to this time."""
     hints: list[str] = field(default_factory=list)
 
     @property
@@ -44,7 +44,7 @@ class DeviceResult:
         return (self.scan.finished - self.scan.started) / self.scan.requests
 
     def readings(self) -> Iterator[tuple[Node, Reading]]:
-        """Yield each reading that a node uses, with this node. Nothing without a scan.
+        """Yield each reading that a node uses, with this node.
 
         The readings have the quantity and the sign that the type of the node requires.
         """
@@ -64,7 +64,7 @@ async def check_link(
 ) -> list[DeviceResult]:
     """Poll every device of the link. Then check the driver and the nodes of each device that gave a scan.
 
-    A device is polled again if its first poll fails. The link is closed at the end.
+    The link is closed at the end.
     """
     results = [DeviceResult(device) for device in connection.devices]
     try:
@@ -114,11 +114,8 @@ async def _check_device(result: DeviceResult, clock: Clock) -> None:
 async def _other_family(device: Device, link: object, identifier: Identifier) -> list[str]:
     """Return a hint if the device is identified as other families, but not as the family of its driver.
 
-    There is no hint in these cases:
-
-    - The driver has no profile.
-    - The device did not reply to the requests that recognise the family of its driver.
-    - The link fails.
+    There is no hint if the driver has no profile, if the link fails, or if the device did not reply to the requests
+    that recognise the family of its driver.
     """
     driver = device.driver
     if not isinstance(driver, RegisterDriver):
@@ -165,14 +162,10 @@ def _orders_to_try(order: WordOrder) -> list[WordOrder]:
 
 
 async def _word_order_hint(device: Device, readings: Sequence[Reading], clock: Clock) -> str | None:
-    """Poll again in the other word orders if a value is impossible.
+    """If a value is impossible, poll again in the other word orders.
 
-    Return a hint about the first order in which all values are possible and at least one is not 0. Return None in these
-    cases:
-
-    - All values are possible.
-    - The driver has no profile, or the profile has no value of several registers.
-    - There is no such order, or a poll fails before it is found.
+    Return the hint of `word_order_hint` about the first order that has one. None if there is no such order, if a poll
+    fails, if the driver has no profile, or if the profile has no value of several registers.
     """
     driver = device.driver
     if all(map(possible, readings)) or not isinstance(driver, RegisterDriver):

@@ -31,11 +31,9 @@ _ORDER = (Kind.METER, Kind.INVERTER, Kind.HYBRID, Kind.BATTERY, Kind.HEAT_PUMP, 
 def print_drivers(catalogue: Catalogue, search: str = "") -> list[str]:
     """Print each driver with its node types, its devices, and how many of its points are confirmed (`Point.confirmed`).
 
-    A driver that discovers the models of a device has "by discovery" instead of the number.
-
     - Without `search`: every driver except the simulated profiles.
     - With `search`: every driver whose texts contain all words of `search`. The texts of a profile are its name, its
-      manufacturer and its models, those of a Python driver its name and its description.
+      manufacturer and its models. Those of a Python driver are its name and its description.
 
     Return one error for each profile that cannot be used, and one if no driver matches `search`.
     """
@@ -71,8 +69,7 @@ def _devices(profile: Profile, path: Path) -> str:
 def print_profile(catalogue: Catalogue, name: str) -> None:
     """Print the points of a driver, and a [[device]] table that uses the driver.
 
-    A driver that discovers the models of a device has no list of points. Raises KeyError for an unknown name,
-    ProfileError for an invalid profile or channel.
+    Raises KeyError for an unknown name, ProfileError for an invalid profile or channel.
     """
     driver = catalogue.create(name, ReadOptions())
     _print_points(catalogue, name)

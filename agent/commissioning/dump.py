@@ -140,10 +140,13 @@ async def run(
     - Otherwise, if the driver is known: the registers of its profile, or the SunSpec models if it has no profile.
     - Otherwise: the SunSpec models and the registers of all `profiles`.
 
-    Refusals and a few time-outs do not end the reading (see `take`). Every other `DriverError`, a failed search
-    for SunSpec models, or a cancellation ends it. The result then has what was read before and a `DriverError`, but no
-    decoded values. If no driver is known, the reading continues after a search that finds no SunSpec models, is refused
-    or gets no reply.
+    The reading continues after these errors:
+
+    - Refusals and a few time-outs (see `take`).
+    - If no driver is known: a search for SunSpec models that finds none, is refused or gets no reply.
+
+    Every other `DriverError` and a cancellation end the reading. The result then has what was read before and a
+    `DriverError`, but no decoded values.
 
     `now` returns monotonic seconds. With `keep_text`, nothing is blanked. `step` is called before each request, except
     those that look for SunSpec models.
@@ -214,7 +217,6 @@ def _numeric_spans(driver: Driver | None) -> Iterator[Span]:
 
 
 def _vendor_and_model(driver: Driver | None) -> tuple[str, str]:
-    """Return vendor and model. Each is "unknown" if the driver does not know it."""
     if isinstance(driver, RegisterDriver):
         return driver.profile.manufacturer, ", ".join(driver.profile.models)
     if isinstance(driver, SunSpec):

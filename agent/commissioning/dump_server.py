@@ -13,9 +13,9 @@ from drivers.simulator import ModbusServer, dump_unit
 
 
 async def serve(dumps: Sequence[tuple[str, Dump]], host: str, base_port: int, ready: Callable[[], None]) -> None:
-    """Serve each dump on its own port until cancelled, and print the addresses. Raises OSError if that is impossible.
+    """Serve each dump on its own port until cancelled, and print the addresses. Raises OSError if a port is not free.
 
-    `dumps` are pairs of a name and a dump. The first port is `base_port`, and each next dump has the next port. If
+    `dumps` are pairs of a name and a dump. The first dump has port `base_port`, each further one the next port. If
     `base_port` is 0, the system chooses free ports. `ready` is called when all dumps are served.
     """
     async with AsyncExitStack() as stack:

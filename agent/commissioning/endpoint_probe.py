@@ -25,13 +25,13 @@ _HANDSHAKE_S = 2.0
 _RTT_AT = 68
 """Offset in bytes of the round trip in the structure tcp_info of Linux. The round trip has 32 bits, in microseconds."""
 _MOST_PROXY_BYTES = 8192
-"""The status line of the proxy's answer is expected in this many bytes from the beginning of the answer."""
+"""The status line is expected within this many bytes at the beginning of the proxy's answer."""
 _CREDENTIALS_HINT = '; set push.proxy_url = "http://USER:PASSWORD@HOST:PORT"'
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """The result of one connection attempt."""
+    """The result of a connection attempt."""
 
     ok: bool
     words: str
@@ -161,7 +161,7 @@ def _round_trip_s(writer: asyncio.StreamWriter) -> float:
 
 
 def _authorization(proxy: SplitResult) -> str:
-    """Return the header line with the user and password of the proxy's URL; empty without a user."""
+    """Return the header line with user and password of the proxy's URL; empty without a user."""
     if proxy.username is None:
         return ""
     pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"

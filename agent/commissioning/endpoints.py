@@ -71,7 +71,10 @@ def selection_doubts(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
 
 
 def _lost_meters(whose: str, nodes: Sequence[Node], chosen: Sequence[Node]) -> Iterator[str]:
-    """Warn of each type whose total is empty, or includes nodes behind a meter, because a node is not chosen."""
+    """Warn of each type whose total is empty because its nodes are not chosen.
+
+    Also warn of each type whose total has the nodes behind a meter because the meter is not chosen.
+    """
     ids = {node.node_id for node in chosen}
     counted_here = counted_in(nodes, ids)
     for type_ in NodeType:

@@ -23,10 +23,7 @@ def places(routes: Path = _ROUTES, devices: Path = Path("/dev")) -> list[str]:
 
 
 def _networks(routes: Path) -> Iterator[str]:
-    """Yield the IPv4 networks that are connected directly.
-
-    Virtual networks, networks larger than /22 and networks smaller than /30 are omitted.
-    """
+    """Yield the IPv4 networks that are connected directly, except virtual, very large and very small ones."""
     try:
         lines = routes.read_text(encoding="ascii").splitlines()[1:]
     except OSError:
@@ -47,8 +44,8 @@ def _networks(routes: Path) -> Iterator[str]:
 def timezone(localtime: Path = Path("/etc/localtime")) -> str | None:
     """Return the IANA name of this machine's time zone, such as Europe/Brussels.
 
-    TZ is a name or the path of a file; without TZ, the file is `localtime`. None if the name is not known, or if it has
-    no region, such as UTC.
+    The variable TZ has a name or the path of a file. Without TZ, the file is `localtime`. None if the name is not
+    known, or has no region, such as UTC.
     """
     name = os.environ.get("TZ", "").lstrip(":") or str(localtime)
     if name.startswith("/"):

@@ -1,7 +1,6 @@
 """Writes files atomically: a file has its old or its new content, even after Ctrl-C or a power cut.
 
-The text is written to a temporary file in the same directory. Then `create` links this file to `path`, and `replace`
-renames it. `create` renames it too if the file system has no hard links.
+The text is first written to a temporary file in the same directory.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Permissions and owner of a file. `uid` None: the user of this process. `gid` None: the group of this process."""
+    """Permissions and owner of a file. None stands for the user or the group of this process."""
 
     mode: int
     uid: int | None = None
@@ -25,7 +24,7 @@ class Access:
 
 
 def content(path: Path) -> str:
-    """Return the text of the file. Bytes that are not UTF-8 become characters that no text has. Raises OSError."""
+    """Return the text of the file. Bytes that are not UTF-8 become lone surrogates. Raises OSError."""
     return path.read_text(encoding="utf-8", errors="surrogateescape")
 
 
@@ -45,8 +44,8 @@ def create(path: Path, text: str, access: Access) -> None:
 def replace(path: Path, before: str, text: str, access: Access | None = None) -> None:
     """Replace the content `before` of a file with `text`. Without `access`, mode and owner do not change.
 
-    Raises FileExistsError if the file does not have the content `before` or is no regular file, such as /dev/null, and
-    OSError if it cannot be replaced.
+    Raises FileExistsError if the file has other content or is no regular file, such as /dev/null, and OSError if it
+    cannot be replaced.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
@@ -61,10 +60,7 @@ def replace(path: Path, before: str, text: str, access: Access | None = None) ->
 
 @contextlib.contextmanager
 def _temporary(path: Path, text: str, access: Access) -> Iterator[Path]:
-    """Yield a temporary file with this text, synced to the disk. After the `with` block, sync its directory.
-
-    If the directory cannot be synced, no error is raised. The temporary name is always removed.
-    """
+    """Yield a temporary file with this text, synced to the disk. After the `with` block, sync its directory."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:

@@ -24,7 +24,7 @@ from drivers.model import NodeType
 _ANY_DEVICE = {"node_id": " ", "type": "grid", "driver": "sunspec", "host": "127.0.0.1"}
 """A placeholder, because `parse` requires at least one device. Each use sets a node id."""
 _EXAMPLE_BESIDE = "config.example.toml"
-"""The install script puts the example of its release into this file, in the directory of the configuration."""
+"""The install script writes the example of its release to this file beside the configuration."""
 
 _HEAD = """\
 # The telemetry agent of site {site_plain}, written by `telemetry-agent init`.
@@ -125,9 +125,9 @@ class Existing:
     text: str
     config: Config
     units: frozenset[str]
-    """The addresses of all devices, also of those that are not enabled, such as "192.168.1.20:502 unit 1"."""
+    """The addresses of all devices, even of disabled ones, such as "192.168.1.20:502 unit 1"."""
     names: frozenset[str]
-    """The node ids of all devices, also of those that are not enabled."""
+    """The node ids of all devices, even of disabled ones."""
     connections: Mapping[str, str]
     """Address of a link → NAME of its [connection.NAME]."""
     has_grid: bool
@@ -135,7 +135,7 @@ class Existing:
 
 
 def existing(path: Path) -> Existing | None:
-    """Return the configuration in `path`; None if there is none that must be kept (`_replaceable`).
+    """Return the configuration in `path`; None if there is no file, or if it can be replaced (`_replaceable`).
 
     Raises ConfigError if the file cannot be read, has only comments, or is not a valid configuration. A configuration
     without devices is valid here.
@@ -181,7 +181,7 @@ def _existing(path: Path, text: str) -> Existing:
 
 
 def _parsed(table: dict[str, Any], path: Path) -> Config:
-    """Return the configuration. If `table` has no device, the result has a placeholder as its only device."""
+    """Return the configuration. If `table` has no device, the configuration has a placeholder as its only device."""
     if not table.get("device"):
         return parse({**table, "device": [_ANY_DEVICE | {"node_id": "D"}]}, os.environ, str(path))
     return parse(table, os.environ, str(path))
@@ -215,9 +215,9 @@ def access(config: Path, reader: ServiceUser | None, *, root: bool) -> Access:
 def token_access(config: Path, reader: ServiceUser | None, *, root: bool) -> Access:
     """Return permissions and owner of a new token file: only its owner reads it.
 
-    If root writes `DEFAULT_CONFIG` and the user of the service exists, the owner is this user. Otherwise the owner is
-    the user of this process. With several sites, the owner can be root, because systemd reads the token and passes it
-    to the service.
+    If root writes `DEFAULT_CONFIG` and the user of the service exists, this user is the owner. Otherwise the user of
+    this process is the owner. This can be root if there are several sites, because systemd then reads the token and
+    passes it to the service.
     """
     if config == DEFAULT_CONFIG and root and reader is not None:
         return Access(0o600, reader.uid, reader.gid)
@@ -227,9 +227,8 @@ def token_access(config: Path, reader: ServiceUser | None, *, root: bool) -> Acc
 def write(config: Path, text: str, token_file: Path, token: str | None) -> None:
     """Write a new configuration, and its token unless `token` is None. Raises OSError.
 
-    Raises FileExistsError if `config` has a text that must be kept (`_replaceable`), or if a token is to be written and
-    the token file is not empty. If the configuration cannot be written, a token file that existed is made empty again,
-    and a new one is deleted.
+    Raises FileExistsError if `config` has a text that must be kept (`_replaceable`), or if there is a token and the
+    token file is not empty. If the configuration cannot be written, the token is removed again.
     """
     reader, root = service(), os.geteuid() == 0
     existed = token_file.exists()
@@ -249,7 +248,6 @@ def write(config: Path, text: str, token_file: Path, token: str | None) -> None:
 
 
 def _has(path: Path, text: str) -> bool:
-    """Whether the file can be read and has this text."""
     try:
         return content(path) == text
     except OSError:

@@ -31,9 +31,9 @@ class Queue:
 
 
 def queues(config: Config) -> list[Queue]:
-    """Return the queues of all configured endpoints.
+    """Return the queues of all configured endpoints, and then those of removed endpoints.
 
-    The queues of removed endpoints follow: those that still have messages, and those that cannot be opened.
+    An empty queue of a removed endpoint is omitted.
     """
     files = queue_files(config.outbox.path, config.push)
     found = []
@@ -55,7 +55,7 @@ def _is_empty(path: Path) -> bool:
 
 
 class CommandError(Exception):
-    """The queue does not exist, cannot be read or written, or has no message with an id that was given."""
+    """The queue does not exist, cannot be read or written, or has no message with a given id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ class Contents:
     waiting: int
     """The number of messages that are not dead letters."""
     undated: int
-    """How many of the waiting messages are undated."""
+    """The number of waiting messages that are undated."""
     oldest: float | None
-    """The date of the oldest waiting message that is dated, in Unix seconds; None if there is none."""
+    """The time of the oldest waiting message that is dated, in Unix seconds; None if there is none."""
     dead_letters: tuple[Record, ...]
 
 
@@ -82,9 +82,9 @@ def contents(path: Path) -> Contents:
 
 
 def retry(path: Path, ids: Sequence[str]) -> int:
-    """Let the dead letters with these ids wait for delivery again; all of them if `ids` is empty.
+    """Let the dead letters with these ids wait for delivery again; without `ids`, all of them.
 
-    Return how many were changed. Raises CommandError.
+    Return their number. Raises CommandError.
     """
 
     def revive(store: Store) -> int:
@@ -97,10 +97,10 @@ def retry(path: Path, ids: Sequence[str]) -> int:
 
 
 def drop(queue: Queue, ids: Sequence[str], *, waiting: bool) -> int:
-    """Delete dead letters. With `waiting`, delete the waiting messages instead, including the undated ones.
+    """Delete the dead letters with these ids; without `ids`, all of them. Return how many were deleted.
 
-    Only messages with these ids are deleted; all of them if `ids` is empty. Return how many were deleted. If the queue
-    of a removed endpoint is then empty, its files are deleted. Raises CommandError.
+    With `waiting`, delete waiting messages instead, including undated ones. If the queue of a removed endpoint is then
+    empty, its files are deleted. Raises CommandError.
     """
 
     def delete(store: Store) -> int:

@@ -1,7 +1,6 @@
 """Hints about readings that look wrong, for one device and for the powers of a whole site. Pure.
 
-A hint is not an error. It names the observation and a possible cause. The ranges are wide, so that hints are rarely
-wrong.
+A hint names the observation and a possible cause. The ranges are wide, so that hints are rarely wrong.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _TINY = 1e-6
 """A number closer to 0 than this is impossible, except 0 itself. A wrong word order gives such numbers."""
 
 _STANDBY_W = 100.0
-"""The sign of a power with a smaller absolute value is not checked: the device may be idle and consume a little."""
+"""Below this absolute value, the sign of a power is not checked: the device may be idle and consume a little."""
 _ENOUGH_VA = 500.0
 """If power and voltage times current are both smaller than this, they are not compared."""
 _LEAST_RATIO_UP, _LEAST_RATIO_DOWN, _MOST_RATIO = 2, 5, 1000
@@ -108,7 +107,7 @@ def word_order_hint(before: Sequence[Reading], after: Sequence[Reading], order: 
 
 
 def name_of(reading: Reading) -> str:
-    """Return the name of the quantity and its phase."""
+    """Return the name of a quantity, with its phase."""
     name: str = reading.quantity.value
     return f"{name}_{reading.phase}" if reading.phase else name
 
@@ -154,10 +153,7 @@ def _reversed(values: Values) -> Iterator[str]:
 
 
 def _ratio(values: Values) -> Iterator[str]:
-    """Compare the power with voltage times current. Yield a hint if a CT ratio can explain the factor between them.
-
-    The CT ratio is then probably missing in one of them, or applied twice.
-    """
+    """Yield a hint if a CT ratio can explain the factor between the power and voltage times current."""
     by_phase = [pair for phase in Phase if (pair := _pair(values, phase)) is not None]
     pairs = by_phase or [pair for pair in (_pair(values, None),) if pair is not None]
     power, product = sum(abs(pair[0]) for pair in pairs), sum(abs(pair[1]) for pair in pairs)
@@ -173,9 +169,9 @@ def _ratio(values: Values) -> Iterator[str]:
 
 
 def _pair(values: Values, phase: Phase | None) -> tuple[float, float] | None:
-    """Return active power, and voltage times current times power factor (1 if it is 0 or not reported).
+    """Return active power, and voltage times current times power factor; None without power, voltage or current.
 
-    None if power, voltage or current is not reported.
+    A power factor that is 0 or not reported counts as 1.
     """
     power = values.get((Quantity.ACTIVE_POWER, phase))
     voltage = values.get((Quantity.VOLTAGE, phase))
@@ -205,8 +201,8 @@ _BIDIRECTIONAL = (NodeType.GRID, NodeType.STORAGE)
 def imbalance(powers: Mapping[NodeType, float]) -> str | None:
     """Return a hint if batteries, loads and export take more power than grid, solar and batteries supply.
 
-    None if the difference is within the tolerance. Also None if `powers` has no grid, or only the grid.
-    `powers`: in W by type, with the signs of the contract.
+    None if the difference is within the tolerance, or if `powers` has no grid, or only the grid.
+    `powers`: type → W, with the signs of the contract.
     """
     if NodeType.GRID not in powers or len(powers) < 2:
         return None
@@ -231,6 +227,6 @@ def imbalance(powers: Mapping[NodeType, float]) -> str | None:
 def remaining_power(powers: Mapping[NodeType, float]) -> float:
     """Return the power in W that these types supply to the site, minus the power that they take from it.
 
-    `powers`: in W by type, with the signs of the contract.
+    `powers`: type → W, with the signs of the contract.
     """
     return sum(_SIGN_INTO_SITE[type_] * power for type_, power in powers.items())
