@@ -66,13 +66,21 @@ class Copies:
         """How many equal replies must still be checked. At 0, equal replies are accepted at once."""
         self._seen = False
         """Whether a copy was seen on this line."""
+        self._rejected: tuple[tuple[int, bytes], bytes] | None = None
+        """The request that is sent again next, and the frame that was not used as its reply; otherwise None."""
         self._in_doubt: bytes = b""
-        """The frame that may be a copy, while its request is sent again; otherwise empty."""
+        """The frame that was not used, while its request is sent for the second time; otherwise empty."""
 
     def connected(self) -> None:
         """Forget the earlier replies, because their copies cannot arrive on a new connection."""
         self._earlier.clear()
+        self._rejected = None
         self._in_doubt = b""
+
+    def begin(self, request: RequestPdu[object]) -> None:
+        """Call this before a request is sent. Only the next request can show whether a rejected frame was a copy."""
+        rejected, self._rejected = self._rejected, None
+        self._in_doubt = rejected[1] if rejected and rejected[0] == _request_key(request) else b""
 
     def reply(
         self, request: RequestPdu[object], frames: Iterable[Frame], received: bytes, at: float, until: float
@@ -116,7 +124,7 @@ class Copies:
         doubtful = next((frame for frame in frames if _fits(request, frame)), None)
         if doubtful is None:
             return None
-        self._in_doubt = doubtful.wire
+        self._rejected = _request_key(request), doubtful.wire
         self._earlier.clear()
         return RepeatedReplyError(f"{request}: the reply may be a copy: it is equal to an earlier reply")
 

@@ -95,6 +95,8 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
         self._request, self._timeout_s = request, timeout_s
         self._received = b""
         self.expects_late_reply = True
+        if self._line:
+            self.copies.begin(request)
         timer = loop.call_later(timeout_s, self._expire, timeout_s)
         try:
             self._send(self._framing.encode(request))

@@ -5,7 +5,8 @@ A part is the reading of one point. It is None if the point is optional and the 
 - The parts of the same node, quantity and phase are added, such as the MPPTs of an inverter. With a negative scale,
   export is subtracted from import. Percentages are averaged instead.
 - If a device has its active power, a counter or a daily register per phase only, the total is the sum of its phases.
-- The time of a sum is the time of its oldest part. A sum is invalid if one of its parts is, otherwise missing if one is.
+- The time of a sum is the time of its oldest part. A sum is invalid if one of its parts is. Otherwise, it is missing if
+  one of its parts is.
 - A sum omits a part that is None. If all its parts are None, a total active power is the sum of its phases. A total
   without phases, and any other sum, is then missing.
 """

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from drivers.errors import BadReplyError, IllegalAddressError
+from drivers.errors import BadReplyError, IllegalAddressError, SilentError
 from drivers.modbus import Link
 from drivers.model import Table
 from tests.faults.framing import Query, Rtu
@@ -229,3 +229,23 @@ async def test_a_late_reply_between_the_two_requests_of_a_doubt_is_no_copy(line:
     await line.sends(reply(102))
     assert list(await reading) == [0, 0]
     assert await line.reads(104, 106) == [104, 106]
+
+
+@pytest.mark.parametrize("after", [0, 102])
+async def test_a_doubt_whose_second_request_gets_no_reply_decides_nothing(after: int) -> None:
+    """A serial port stays open after a time-out. The next reply differs because it is of other or later values."""
+    words = dict(WORDS)
+    async with FaultServer({(1, Table.HOLDING): words}, transport="rtu") as server:
+        line = Line(server)
+        await line.reads(100)
+        reading = asyncio.create_task(line.link.read(1, Table.HOLDING, 102, 2))
+        await server.wait(lambda: len(server.requests) == 2)
+        server.faults.silent = True
+        with pytest.raises(SilentError):
+            await reading
+        server.heal()
+        words[102] = 7
+        await line.link.read(1, Table.HOLDING, after, 2)
+        assert await line.reads(100, 104) == [100, 104, 104]
+        assert await line.reads(106) == [106], "one check is enough on a line without copies"
+        await line.link.close()
