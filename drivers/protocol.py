@@ -23,11 +23,11 @@ EXCEPTION = 0x80
 """A reply with this bit in its function code is an exception."""
 
 BITS = frozenset({Table.COIL, Table.DISCRETE})
-"""The tables of single bits. The other two tables have registers."""
+"""The tables of single bits."""
 MAX_BITS = 2000
 MAX_REGISTERS = 125
 ADDRESSES = 0x1_0000
-"""Number of addresses in a table. The addresses are 0..65535."""
+"""Number of addresses in a table: 0..65535."""
 MAX_WORD = 0xFFFF
 MAX_UNIT_ID = 255
 LAST_SERIAL_UNIT_ID = 247
@@ -76,7 +76,6 @@ class TransportKind:
 
     @property
     def serial(self) -> bool:
-        """Whether the link is a serial port instead of a host."""
         return self.medium == "serial"
 
     @property
@@ -138,8 +137,7 @@ def is_ip_address(text: str) -> bool:
 def zone_mistake(host: str) -> str | None:
     """Return the rule that a link-local IPv6 address without a zone breaks; None for all other hosts.
 
-    The zone is the name of a network interface. The same link-local address can exist on each interface of the machine,
-    so the zone must say which interface is meant.
+    The zone names a network interface. It is needed, because the same address can exist on each interface.
     """
     if _LINK_LOCAL.match(host) and "%" not in host:
         return f"must have a zone (its interface), such as {host}%eth0, because it is a link-local address"

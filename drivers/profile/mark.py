@@ -1,7 +1,7 @@
 """Marks: conditions on the registers of a device. Pure.
 
-`[identify]` is the mark that recognises a family. `[mark.NAME]` tables select a variant of the family, decide whether a
-value is valid, give the direction of a power, and show which repeated blocks exist.
+`[identify]` is the mark that recognises a family. The marks in `[mark.NAME]` tables select a variant, make a value
+valid, give the direction of a power, or show which repeated blocks exist.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Mark:
     """`minimum` and `maximum` are the range, `bit` is the bit that must be set."""
     equals: tuple[int | str, ...] = ()
     """Raw values; empty if the mark tests a range or a bit. In a text, `*` matches any number of printable
-    characters, and `?` matches one. Upper and lower case are equal."""
+    characters, and `?` matches one. Case is ignored."""
     also: tuple[Mark, ...] = ()
     """Further marks that must all hold."""
     grace_s: float = 0.0
-    """A mark of a point still holds this many seconds after the last poll in which all its registers matched. The mark
-    of the family and the marks of variants and repeated blocks have 0."""
+    """The mark of a point still holds for this many seconds after the last poll in which all its registers matched.
+    All other marks have 0."""
     unit_id: int | None = None
     """The unit id on the same link that has the registers; None means the unit id of the device."""
 
@@ -55,7 +55,7 @@ class Mark:
 
     @property
     def example(self) -> int | float | str | bool:
-        """A value that matches; `example_words` encodes it."""
+        """A value that matches."""
         if not self.equals:
             encoding = self.encoding
             if encoding.bit is not None or encoding.type == "bool":
@@ -71,11 +71,11 @@ class Mark:
         return encode(self._raw, self.example) if self.equals else encode(self.encoding, self.example)
 
     def matches(self, words: Sequence[int]) -> bool:
-        """Whether the words of `span` match, without the marks in `also`."""
+        """Whether the words of `span` match. The marks in `also` are not tested."""
         return _test(self._raw if self.equals else self.encoding, self.equals)(words)
 
     def moved(self, distance: int) -> Mark:
-        """Return the mark with all addresses increased by `distance`: that of another channel or repeated block."""
+        """Return the mark of another channel or repeated block: all addresses are increased by `distance`."""
         also = tuple(mark.moved(distance) for mark in self.also)
         return replace(self, address=self.address + distance, also=also)
 
@@ -157,7 +157,7 @@ def selecting(table: TomlTable, key: str, marks: Mapping[str, Mark]) -> Mark | N
 
 
 def _with_also(table: TomlTable, order: WordOrder, grace_s: float, *, elsewhere: bool = False) -> Mark:
-    """Return a mark with the marks in `also`. `elsewhere`: the marks in `also` may have another unit id."""
+    """`elsewhere`: the marks in `also` may have another unit id."""
     also = (
         _mark(TomlTable(content, f"{table.where} also[{index}]"), order, elsewhere=elsewhere)
         for index, content in enumerate(table.some("also", (dict,), "tables", []))

@@ -1,4 +1,4 @@
-"""The points of a profile. A point is one value with its registers and its meaning. Pure."""
+"""The points of a profile, from its `[[point]]` tables. Pure."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from drivers.protocol import ADDRESSES, BITS
 from drivers.registers.codec import Encoding
 from drivers.registers.read_plan import Span
 
-# Several points may have the same key (`Point.key`) only if the quantity has one of these units. Their values are
-# added; percentages are averaged.
+# Only a quantity with one of these units can have several points with the same key (`Point.key`), or `repeat`.
 _ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A, Unit.PERCENT})
 
-# Keys that a fallback cannot have: they apply to the point together with its fallbacks.
+# A fallback cannot have these keys. They apply to the point together with its fallbacks.
 _POINT_ONLY_KEYS = frozenset({"quantity", "phase", "node", "optional", "confirmed", "repeat", "fallback"})
-# The keys of marks. A fallback does not inherit them, because they belong to the registers of its point.
+# A fallback does not inherit these marks, because they belong to the registers of the point. It can have its own.
 _MARK_KEYS = frozenset({"valid", "negative", "positive"})
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One value of a device and its meaning."""
+    """One value of a device: its registers and its meaning."""
 
     quantity: Quantity
     table: Table
@@ -38,31 +37,30 @@ class Point:
     phase: Phase | None = None
     node: NodeType | None = None
     barrier: bool = False
-    """If true, a request that reads this point must begin at its address."""
+    """A request that reads this point must begin at its address."""
     confirmed: bool = True
     """Whether two sources agree on the register."""
     addresses: tuple[int, ...] = ()
     """The address of each word, in the order of `encoding.word_order`. Empty if the words follow each other."""
     optional: bool = False
-    """Whether some devices of the family do not have the point. `drivers.profile.evaluation` says what its reading then
-    is."""
+    """Some devices of the family do not have the point. `drivers.profile.evaluation` says what their reading is."""
     valid: Mark | None = None
     """While this mark does not hold, the device does not have the value."""
     negative: Mark | None = None
-    """If set, the registers hold a magnitude. The value is negative while this mark holds. Without `positive`, it is
-    positive while this mark does not hold."""
+    """If set, the registers hold a magnitude, and the value is negative while this mark holds. While it does not hold,
+    the value is positive, unless `positive` is set."""
     positive: Mark | None = None
-    """Only together with `negative`: the value is positive while this mark holds. If both marks hold, or neither of
-    them holds, the direction is unknown. The value is then 0 if the magnitude is 0; otherwise it is missing."""
+    """Only together with `negative`: the value is positive while this mark holds. If both marks hold, or neither holds,
+    the direction is unknown: the value is 0 if the magnitude is 0, and missing otherwise."""
     fallback: tuple[Point, ...] = ()
-    """Other registers that may have the value. They are tried in this order if the point itself has no value."""
+    """Other registers that may have the value, tried in this order if the point itself has none."""
     repeat: Repeat | None = None
     number: int = 1
     """The number of the repeated block with this point. The first block and a point without `repeat` have 1."""
 
     @property
     def key(self) -> Key:
-        """Node, quantity and phase. The values of points with the same key are added; percentages are averaged."""
+        """The values of points with the same key are added; percentages are averaged."""
         return self.node, self.quantity, self.phase
 
     @property
@@ -84,7 +82,6 @@ class Point:
 
     @property
     def marks(self) -> tuple[Mark, ...]:
-        """The marks that decide on the value or its sign."""
         return tuple(mark for mark in (self.valid, self.negative, self.positive) if mark is not None)
 
     @property
@@ -105,15 +102,15 @@ class Point:
     def counts(self) -> bool:
         """Whether the point is a counter or a daily register.
 
-        After the first value of such a point, only the candidate that had this value is used. If the point changed to
-        another candidate, the difference between the two registers would count as energy.
+        Once a candidate of such a point had a value, no other candidate is used. Otherwise, the difference between the
+        two registers would count as energy.
         """
         return self.quantity.nature in (Nature.COUNTER, Nature.DAILY)
 
     def moved(self, distance: int) -> Point:
-        """Return the point with the addresses of registers, marks and fallbacks increased by `distance`.
+        """Return the same point of another channel (`drivers.profile.channels`) or of another repeated block.
 
-        The result is the same point of another channel (`drivers.profile.channels`) or of another repeated block.
+        The addresses of registers, marks and fallbacks are increased by `distance`.
         """
         return replace(
             self,
@@ -133,7 +130,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What the points of a profile refer to: kind, word order, and the marks and repetitions by name."""
+    """What the points of a profile refer to."""
 
     kind: Kind
     order: WordOrder
@@ -164,10 +161,9 @@ def points_from(table: TomlTable, vocabulary: Vocabulary) -> tuple[Point, ...]:
 
 
 def _repeated(table: TomlTable, point: Point) -> Iterator[Point]:
-    """Yield one point for each repeated block. If the point has no `repeat`, yield only the point, unchanged.
+    """Yield one point for each repeated block; without `repeat`, the point itself. Raises ProfileError.
 
-    The points of blocks are optional: the sum or average omits a block that the device does not have. Raises
-    ProfileError.
+    The points of blocks are optional, so that a sum or average omits the blocks that the device does not have.
     """
     repeat = point.repeat
     if repeat is None:
@@ -210,8 +206,6 @@ def _fallbacks(table: TomlTable, others: list[dict[str, Any]], point: Point, voc
 
     - If it sets `address` or `addresses`, it inherits neither of them.
     - If it sets `type`, it does not inherit `invalid`.
-
-    It does not inherit the marks.
     """
     shared = {key: value for key, value in table.content.items() if key not in _POINT_ONLY_KEYS | _MARK_KEYS}
     for index, own in enumerate(others):

@@ -1,27 +1,26 @@
 """Reads devices by a profile, with the fewest requests per poll.
 
-- If the device refuses some registers, only the readings that need them are missing. `Scan.errors` has the refusal,
-  except exceptions 2 and 3 (`drivers.registers.refusals`) if each point that needs the registers is optional or can be
-  read without them.
-- If the device is busy, the request is repeated once.
-- The poll ends at once, without readings, if the device does not respond, the link fails, the gateway cannot reach the
-  unit, or a reply is wrong. Because no request follows such a failure, all readings of a scan have about the same time.
-  The request for the rated power is an exception: it comes after the readings, and its failure changes nothing.
+- If the device refuses some registers, only the readings that need them are missing, and `Scan.errors` has the refusal.
+  `Scan.errors` omits exceptions 2 and 3 if every point that needs the registers is optional or can be read without
+  them.
+- If the device cannot be reached or a reply is wrong (`UnreachableError`), the poll ends at once, without readings. So
+  all readings of a scan have about the same time. Only the request for the rated power may fail: it comes after the
+  readings.
 
 A family has several layouts if it has variants, or repeated blocks whose number is read from the device. Some registers
-select the layout. They are read at the start of the first poll and of the poll after a failed one. They are also read
-every minute, because firmware and settings may change, and a wrong layout gives wrong values.
+select the layout. The driver reads them at the start of the first poll, of each poll after a failed one, and every
+minute, because firmware and settings may change.
 
-The first poll uses the layout that it selects. Later, a new layout is used only after two polls in a row have selected
-it, because these registers may be wrong for a moment while a device starts. Until then, the readings are missing, and
-`Scan.errors` has the reason.
+The first poll uses the layout that it selects. If a later poll selects another layout, its readings are missing, and
+`Scan.errors` has the reason. If the next poll selects the same layout again, this layout is used. A single poll does
+not decide, because the registers may be wrong for a moment while a device starts.
 
 The device may refuse such a register for a moment: a passing refusal (`drivers.profile.selection`). The layout of the
-previous poll then remains in use, and the next poll reads these registers again. If there is no confirmed layout of a
-previous poll that succeeded, the poll fails.
+previous poll then remains in use, and the next poll reads the registers again. The poll fails instead if there was no
+previous poll, if the previous poll failed, or if it selected another layout for the first time.
 
-The site's `ReadOptions` override the profile's defaults. The profile's defaults override those of the transport. A word
-order of the site applies to all points, because it is a setting of the device.
+The site's `ReadOptions` override the profile's defaults, and these override the transport's. A word order of the site
+applies to all points, because it is a setting of the device.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _LayoutKey:
-    """What selects the layout: the variant, and the number of blocks."""
+    """What selects the layout."""
 
     variant: int | None = None
     """Index of the first variant whose mark holds; None if no mark holds."""
@@ -95,8 +94,8 @@ class RegisterDriver:
         self._current = self._layout(self._key)
         self._selection = SelectionReader()
         self._selection_due = -inf
-        """Monotonic second at which the layout is selected again. Minus infinity if there was no poll, the last one
-        failed, or one is in progress."""
+        """Monotonic second at which the layout is selected again. Minus infinity before the first poll, during a poll,
+        and after a failed poll."""
         self._key_read = False
         """Whether the registers that select the layout were read at least once."""
         self._unconfirmed: _LayoutKey | None = None
@@ -132,7 +131,6 @@ class RegisterDriver:
 
     @property
     def max_registers(self) -> int:
-        """The maximum number of registers of one request."""
         return self._limits.max_registers
 
     def in_order(self, order: WordOrder) -> RegisterDriver:
@@ -141,15 +139,15 @@ class RegisterDriver:
 
     @property
     def variant(self) -> str | None:
-        """The current variant of the device, or None."""
+        """The name of the device's variant; None if no mark of a variant holds."""
         return None if self._key.variant is None else self._variants[self._key.variant].name
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """See `drivers.driver.Driver`.
 
-        Raises the refusal of a register (exception 2 or 3) if the device refuses all registers with these exceptions.
-        If it refuses some of them with other exceptions, the readings are missing. Raises a passing refusal of a
-        register that selects the layout, if there is no confirmed layout of a previous poll that succeeded.
+        Raises the first refusal if the device refuses all registers with exception 2 or 3. If it refuses all registers,
+        but some with another exception, the readings are missing instead. Raises a passing refusal of a register that
+        selects the layout, unless the layout of the previous poll remains in use.
         """
         run = PollSession(reader, now)
         due, self._selection_due = self._selection_due, -inf  # if this poll fails, the next one selects the layout
@@ -193,7 +191,8 @@ class RegisterDriver:
     async def _select_layout(self, run: PollSession, due: float) -> float:
         """Read the registers that select the layout. Return the monotonic second at which to read them again.
 
-        `due`: as `_selection_due` before this poll. Raises a passing refusal if no layout can be used.
+        `due`: `_selection_due` before this poll. Raises a passing refusal, unless the layout of the previous poll
+        remains in use.
         """
         before = self._key if self._key_read else None
         self._selection.begin()
@@ -219,7 +218,7 @@ class RegisterDriver:
     ) -> _LayoutKey:
         """Return the key of the layout that `words` select. `present`: repetition with a mark → number of its blocks.
 
-        If a register was read earlier and is refused now, what it selected `before` is kept.
+        If a register was read earlier and is refused now, `before` decides what the register selects.
         """
         states = [self._state(variant.mark, words) for variant in self._variants]
         variant = next((index for index, state in enumerate(states) if state), None)
@@ -238,7 +237,7 @@ class RegisterDriver:
         return _LayoutKey(variant, tuple(counts))
 
     def _state(self, mark: Mark, words: dict[Span, Words]) -> bool | None:
-        """Return whether the mark holds, or None if this is not known, because the device refuses registers."""
+        """Whether the mark holds; None if the device refuses the registers that would decide this."""
         read = [(each, words.get(each.span)) for each in mark.all]
         states = [None if found is None else each.matches(found) for each, found in read]
         if None not in states:
@@ -297,10 +296,7 @@ class RegisterDriver:
 
 
 def _all_refused(memory: RefusalMemory) -> IllegalRangeError:
-    """Return the first refusal in `memory`, and forget all refusals.
-
-    The device may be starting, or the profile is wrong.
-    """
+    """Return the first refusal in `memory`, and forget all refusals, because the device may be starting."""
     error = next(iter(memory.holes.values()))
     memory.forget()
     return error

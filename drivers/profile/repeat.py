@@ -17,12 +17,12 @@ from drivers.registers.codec import Encoding, decoder
 from drivers.registers.read_plan import Span
 
 MOST = 128
-"""Largest number of blocks that a profile may give."""
+"""The largest `most` that a profile can have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """Blocks with the same points at a constant distance, such as batteries."""
+    """Blocks with the same points at a constant distance."""
 
     name: str
     most: int
@@ -32,11 +32,10 @@ class Repeat:
     span: Span | None = None
     """The registers that hold the number of blocks; None if there are none."""
     encoding: Encoding | None = None
-    """How the registers of `span` store the number of blocks. None if `span` is None."""
+    """None if `span` is None."""
     present: Mark | None = None
-    """The mark that shows that the first block exists; None if the blocks have no marks. The mark of each other block
-    is the same condition at the addresses of that block. The driver counts the blocks before the first one whose mark
-    does not hold."""
+    """The mark that shows that the first block exists; None if the blocks have no marks. Each other block has the same
+    mark at its own addresses. The driver counts the blocks before the first one whose mark does not hold."""
 
     @property
     def has_count(self) -> bool:

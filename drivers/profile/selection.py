@@ -3,8 +3,8 @@
 - Lasting: the device does not have the register. This is the meaning of exceptions 1, 2 and 3. Some devices reply with
   exception 4 instead. So exceptions 4 and 8, and unknown ones, are lasting if two selections in a row got them for the
   same register.
-- Passing: every other refusal. It says nothing about the layout, so the selection raises it. A device that is busy
-  (exceptions 5 and 6) never selects a layout.
+- Passing: every other refusal, such as exceptions 5 and 6 (busy). It says nothing about the layout, so the selection
+  raises it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from drivers.registers import Span
 
 
 class SelectionReader:
-    """Reads the registers of one device. `begin` begins each selection."""
+    """Reads the registers of one device. Call `begin` before each selection."""
 
     def __init__(self) -> None:
         self._failing: set[Span] = set()
@@ -34,13 +34,12 @@ class SelectionReader:
         return bool(self._failing)
 
     def begin(self) -> None:
-        """Begin a selection."""
         self._failing, self._failed_before = set(), self._failing
 
     async def words(self, reader: Reader, spans: Iterable[Span]) -> dict[Span, Words]:
         """Return the words of `spans`, without those that the device does not have.
 
-        Raises a passing refusal, after all spans were read.
+        Tries all spans before it raises a passing refusal.
         """
         found: dict[Span, Words] = {}
         passing: list[RefusedError] = []

@@ -15,17 +15,17 @@ _WORDS = {str: "text", int: "a whole number", bool: "true or false", list: "a li
 
 @dataclass(slots=True)
 class TomlTable:
-    """One table. `done` raises an error for a key that was not read."""
+    """One table. Call `done` after the last key."""
 
     content: dict[str, Any]
     where: str
     """The file and the table in it, for messages."""
     _taken: set[str] = field(default_factory=set)
-    """The keys that the caller asked for, whether the table has them or not. A message about an unknown key lists these
-    keys."""
+    """The keys that the caller asked for, whether the table has them or not. The message about an unknown key lists
+    them."""
 
     def wrong(self, key: str, rule: str, found: object) -> ProfileError:
-        """Return the error for a key whose value `found` breaks `rule`."""
+        """Return the error for `key`, whose value `found` breaks `rule`."""
         return ProfileError(f"{self.where}: {key}: {rule} (found {_shown(found)})")
 
     def has(self, key: str) -> bool:

@@ -16,11 +16,10 @@ from drivers.registers import Encoding, Span, decoder
 _BOUNDED = frozenset({NodeType.SOLAR, NodeType.STORAGE})
 _BOUNDED_KINDS = frozenset({Kind.INVERTER, Kind.BATTERY, Kind.CHARGER, Kind.HEAT_PUMP})
 RATED_TIMES = 2
-"""The default of `times` in `[rating]`, and its value for SunSpec devices. A power above the rated power times this
-number is invalid. The power of panels and batteries may be above the rated power of the inverter, but not above twice
-the rated power."""
+"""The default of `Rating.times`, also used for SunSpec devices. The power of panels and batteries may be more than the
+rated power of the inverter, but not more than twice as much."""
 _LEAST_W = 100.0
-"""A value below this, in W, is not used as the rated power: the device may use the register for something else."""
+"""A lower value is not used as the rated power: the device may use the register for something else."""
 _POWERS = frozenset({Quantity.ACTIVE_POWER, Quantity.DC_POWER})
 
 
@@ -31,7 +30,7 @@ class Variant:
     name: str
     mark: Mark
     points: tuple[Point, ...]
-    """All points of this variant."""
+    """All points of this variant, including those that it shares with the family."""
     note: str = ""
 
 
@@ -78,12 +77,10 @@ class Serial:
 
 
 def bounded(reading: Reading, kind: Kind, limit_W: float) -> Reading:
-    """Return the reading. If it is a power whose magnitude is above `limit_W`, it becomes invalid.
+    """Return the reading; invalid if it is a power above `limit_W`, the largest possible power of the device.
 
-    `limit_W` is the largest possible power of the device. It limits only powers that flow through the device:
-
-    - If the reading has a node type (`Reading.node`): those of `solar` and `storage`.
-    - Otherwise: those of a device whose kind is in `_BOUNDED_KINDS`.
+    Only a power that flows through the device is limited. If the reading has a node type, this is a power of `solar` or
+    `storage`. If it has none, this is a power of a device whose kind is in `_BOUNDED_KINDS`.
     """
     owned = reading.node in _BOUNDED if reading.node is not None else kind in _BOUNDED_KINDS
     if not owned or reading.quantity not in _POWERS or not isinstance(reading.value, float):

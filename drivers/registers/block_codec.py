@@ -19,7 +19,7 @@ class Cell:
     """Number of registers or bits of the request before this value."""
     encoding: Encoding
     slot: int
-    """Index of this value in the lists that are filled."""
+    """Index of this value in the lists that a `Fill` function fills."""
 
     @property
     def end(self) -> int:
@@ -36,8 +36,8 @@ Fill = Callable[[Sequence[int], list[Value | None], list[Quality]], None]
 def block_decoder(cells: tuple[Cell, ...], count: int) -> Fill:
     """Return a function (words, values, qualities) that writes the value and the quality of each cell to its slot.
 
-    `words` are the `count` registers or bits of one request. Before the call, `qualities` must have `Quality.GOOD` in
-    each slot: the function writes only other qualities. Devices of one family share the function, because it needs more
+    `words` are the `count` registers or bits of one request. The caller fills `qualities` with `Quality.GOOD`; the
+    function writes only other qualities. Devices of one family share the function (`lru_cache`), because it needs more
     memory than all other data of a device.
     """
     layers = [_layer(layer, count) for layer in _layers(cells)]
@@ -60,9 +60,9 @@ def block_decoder(cells: tuple[Cell, ...], count: int) -> Fill:
 
 
 def _layers(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Divide the cells into layers, so that one struct can unpack all cells of a layer.
+    """Divide the cells into layers. The cells of a layer do not overlap and have the same byte orders.
 
-    The cells of a layer do not overlap and have the same byte orders.
+    So one struct can unpack a layer.
     """
     layers: list[list[Cell]] = []
     for cell in sorted(cells, key=lambda cell: cell.offset):
@@ -78,7 +78,7 @@ def _layers(cells: Iterable[Cell]) -> list[list[Cell]]:
 def _layer(
     cells: Sequence[Cell], count: int
 ) -> tuple[Callable[..., bytes], Callable[[bytes], tuple[Raw, ...]], tuple[Item, ...]]:
-    """Return functions that pack the words of a request and unpack the raw numbers, and an item for each cell."""
+    """Return a function that packs the words of a request, one that unpacks the raw numbers, and an item per cell."""
     packed, text = cells[0].encoding.byte_orders
     at = 0
     for cell in cells:

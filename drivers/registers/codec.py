@@ -1,13 +1,11 @@
 """Converts words to values and back. Pure.
 
-A register is a 16-bit word, 0..65535. `drivers.model.WORD_ORDERS` has the word orders. The words of a text are always
-in reading order, but the swapped word orders exchange the two bytes of each word.
+`drivers.model.WORD_ORDERS` has the word orders. The words of a text are always in reading order, but the swapped word
+orders exchange the two bytes of each word.
 
 A float that is not finite is never a value. Devices differ in the words that mean "not available", so each point lists
-them as bit patterns. The codec compares bit patterns, not converted values:
-
-- One pattern, such as 0x80000000, can be listed for int32, uint32 and float32.
-- As a float32, 0x80000000 is -0.0. The number 0.0 is equal to -0.0, but its pattern is 0, so it is not "not available".
+them as bit patterns (`Encoding.invalid`). The codec compares bit patterns, not converted values. For example, a float32
+may list 0x80000000, which is -0.0. The pattern of 0.0 is 0, so 0.0 is still a value.
 """
 
 from __future__ import annotations
@@ -21,8 +19,8 @@ from typing import Any, Literal
 
 from drivers.model import WORD_ORDERS, Quality, Resolution, Value, WordOrder
 
-# Type -> struct format. "bool" is true for any number except 0. "uint8_high" and "uint8_low" are the high and the low
-# byte of a register. The types "string" and "bits" are not in this table, because they have no fixed length.
+# Type -> struct format. "bool" is true for any number except 0. "uint8_high" and "uint8_low" are bytes of a register.
+# The types "string" and "bits" are not in this table, because they have no fixed length.
 FORMATS: dict[str, str] = {
     "int16": "h",
     "uint16": "H",
@@ -66,7 +64,7 @@ class Encoding:
     offset: float = 0.0
     """value = raw * scale + offset"""
     magnitude: bool = False
-    """The absolute value of the raw number is used, because its sign has no meaning."""
+    """The sign of the raw number has no meaning, so its absolute value is used."""
     invalid: tuple[int, ...] = ()
     """Bit patterns that mean "not available", as unsigned integers in the word order "big"."""
     on_invalid: Literal["missing", "zero"] = "missing"
@@ -113,9 +111,8 @@ class Encoding:
         low_word_first, bytes_swapped = WORD_ORDERS[self.word_order]
         if self.type == "string" or self.is_byte:
             low_word_first = False
-        # "<" unpacks the low word first, and the low byte of each word first. ">" unpacks the high word first, and the
-        # high byte of each word first. So the words are packed with the same byte order, or with the other one if the
-        # device swaps the bytes.
+        # To unpack, "<" expects the low word first and the low byte of each word first; ">" expects both high first. So
+        # the words are packed with the same byte order, or with the opposite one if the device swaps the bytes.
         return ("<" if bytes_swapped != low_word_first else ">"), ("<" if low_word_first else ">")
 
     @property
@@ -205,10 +202,7 @@ def _state(encoding: Encoding) -> Callable[[Raw], Decoded]:
 
 
 def _bits(encoding: Encoding) -> Callable[[Raw], Decoded]:
-    """Return a function that converts raw bytes to (value, quality).
-
-    The raw bytes have one word for each bit. The bits form a number, which is looked up in `values` and `invalid`.
-    """
+    """See `converter`. The raw bytes have one word for each bit. The bits form a number: see `values` and `invalid`."""
     numbers = {number: (name, Quality.GOOD) for number, name in (encoding.values or {}).items()}
     meaning = numbers | dict.fromkeys(encoding.invalid, MISSING)
     pack = struct.Struct(f">{encoding.length}H").pack
@@ -217,7 +211,7 @@ def _bits(encoding: Encoding) -> Callable[[Raw], Decoded]:
 
 
 def linear(encoding: Encoding) -> Linear | None:
-    """Return how to calculate a number. Return None for texts and states, and with `magnitude` or `invalid`."""
+    """Return how to calculate a number; None for texts and states, and with `magnitude` or `invalid`."""
     special = encoding.invalid or encoding.magnitude or encoding.bit is not None or encoding.values is not None
     if special or encoding.type in ("string", "bits", "bool"):
         return None

@@ -2,13 +2,14 @@
 
 A part is the reading of one point. It is None if the point is optional and the device does not have it.
 
-- The parts of the same node, quantity and phase are added, such as the MPPTs of an inverter. With a negative scale,
-  export is subtracted from import. Percentages are averaged instead.
-- If a device has its active power, a counter or a daily register per phase only, the total is the sum of its phases.
+- The parts of the same node, quantity and phase are added, such as the MPPTs of an inverter. A part whose point has a
+  negative scale is subtracted, such as export from import. Percentages are averaged.
+- A device may have its active power, a counter or a daily register only per phase. A total is then added: the sum of
+  the phases.
 - The time of a sum is the time of its oldest part. A sum is invalid if one of its parts is. Otherwise, it is missing if
   one of its parts is.
-- A sum omits a part that is None. If all its parts are None, a total active power is the sum of its phases. A total
-  without phases, and any other sum, is then missing.
+- A sum omits a part that is None. If all its parts are None, the sum is missing. Exception: a total active power is
+  then the sum of its phases, if the device has them.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class _Output(NamedTuple):
     slots: list[int]
     """The indexes of the parts that are added."""
     single: bool
-    """Whether the reading of the only part is the result. It is false for the total of one phase."""
+    """Whether the only part is the result. False if the result is the total of one phase, which has no phase itself."""
     phases: list[int]
     """The indexes of the parts that are added if all parts of `slots` are None."""
 
@@ -60,16 +61,12 @@ def combiner(keys: Sequence[Key]) -> Combine:
 
 
 def is_direct(keys: Sequence[Key]) -> bool:
-    """Whether all keys are different and no total is the sum of its phases, so that nothing is combined."""
+    """Whether nothing is combined: all keys are different, and no total is added."""
     return len(_outputs(keys)) == len(keys) == len(set(keys))
 
 
 def _outputs(keys: Sequence[Key]) -> dict[Key, list[int]]:
-    """Return the slots of each output.
-
-    If an active power, a counter or a daily register has only keys with a phase, its total is added, with the slots of
-    all its phases.
-    """
+    """Return the slots of each output, including the totals that are added."""
     outputs = by_key(keys)
     for (node, quantity, _), slots in list(outputs.items()):
         total = node, quantity, None
@@ -79,7 +76,7 @@ def _outputs(keys: Sequence[Key]) -> dict[Key, list[int]]:
 
 
 def _phases(total: Key, outputs: Mapping[Key, list[int]]) -> list[int]:
-    """Return the slots of the phases if `total` is the key of a total active power, otherwise no slots."""
+    """If `total` is the key of a total active power, return the slots of its phases; otherwise no slots."""
     node, quantity, phase = total
     if phase is not None or quantity is not Quantity.ACTIVE_POWER:
         return []
@@ -91,7 +88,7 @@ def resolutions(
 ) -> dict[tuple[NodeType | None, Quantity], Resolution]:
     """Return the resolution of each total. A total is left out if one of its parts has no resolution.
 
-    A sum has the smallest step of its parts, and no known range.
+    A sum has the smallest step of its parts, and the range 0 (unknown).
     """
     found: dict[tuple[NodeType | None, Quantity], Resolution] = {}
     for (node, quantity, phase), slots in _outputs(keys).items():

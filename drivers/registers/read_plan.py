@@ -1,9 +1,8 @@
 """Plans the requests for the points of a device: the fewest requests, then the fewest registers. Pure.
 
 A request may include at most `max_gap` unused registers between two spans. It must not include an address that the
-device refuses. It must not include registers on both sides of a barrier (`Span.barrier`) or of a cut
-(`Limits.cuts`). These limits apply only between
-spans. A span is never split, even if it includes barriers, cuts or refused addresses.
+device refuses, or registers on both sides of a barrier (`Span.barrier`) or of a cut (`Limits.cuts`). These limits apply
+only between spans. A span is never split, even if it includes barriers, cuts or refused addresses.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ class Span:
     address: int
     count: int
     barrier: bool = False
-    """If true, a request that reads this span must begin at `address`, unless the span lies in another one."""
+    """A request that reads this span must begin at `address`, unless the span lies inside another span."""
 
     @property
     def end(self) -> int:
@@ -65,7 +64,7 @@ class Limits:
     """Addresses that no request may include between two spans, because the device refuses them."""
     max_bits: int = MAX_BITS
     cuts: frozenset[tuple[Table, int]] = frozenset()
-    """Learned from the device: a request that reads a span at such an address must begin there."""
+    """Addresses, learned from the device. A request that reads a span at one of them must begin there."""
 
     def most(self, table: Table) -> int:
         """Return the largest number of registers or bits of one request."""
@@ -120,8 +119,8 @@ def together(spans: Sequence[Span], limits: Limits) -> list[Span]:
 def outermost(spans: Iterable[Span]) -> list[Span]:
     """Sort by table and address, and remove each span that lies inside another. In the result, the ends also increase.
 
-    If a removed span has a barrier and the same address as the other span, the other span gets the barrier. Another
-    barrier of a removed span has no effect.
+    If a removed span has a barrier and the same address as the other span, the other span gets the barrier. At another
+    address, the barrier has no effect.
     """
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.table, span.address, -span.end)):

@@ -8,13 +8,13 @@
 - Exception 3 (illegal value): the request may be too large. The largest size of a request becomes half of the size of
   the refused request, but never less than the widest value, because a value is never split. If the refused request is
   not larger than the widest value, it is handled as after exception 2.
-- Some devices reply with exception 3 for an address that does not exist. This becomes clear when the device refuses a
-  single value with exception 3. The learned sizes are then forgotten.
+- If the device refuses a single value with exception 3, the learned sizes are forgotten, because the device sends this
+  exception also for an address that does not exist.
 
-Learned facts (holes, cuts, sizes) are valid for `RECHECK_FIRST_S` seconds at first. Then all facts are forgotten, and
-the next poll is a test: it reads all registers. Each test doubles the time until the next test, up to `RECHECK_MAX_S`.
-If the device refuses nothing in a test, the time is `RECHECK_FIRST_S` again. So a device that refuses registers only
-while it starts is soon read in full.
+Learned facts (holes, cuts, sizes) are valid for `RECHECK_FIRST_S` at first. Then all facts are forgotten, and the next
+poll is a test: it reads all registers. Each test doubles the time until the next test, up to `RECHECK_MAX_S`. If the
+device refuses nothing in a test, the time is `RECHECK_FIRST_S` again. So a device that refuses registers only while it
+starts is soon read in full.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RECHECK_MAX_S = 6 * 3600.0
 
 
 class Recheck:
-    """The timer of learned facts. They are valid for `RECHECK_FIRST_S` at first. `lengthen` doubles this time."""
+    """The timer of learned facts. They are valid for `RECHECK_FIRST_S` at first."""
 
     def __init__(self) -> None:
         self._since: float | None = None
@@ -76,7 +76,7 @@ class RefusalMemory:
     def __init__(self, groups: Iterable[Sequence[Span]], limits: Limits) -> None:
         """`groups` are the spans of the points; spans of one group are read together where possible.
 
-        A limit that is smaller than the widest value is raised to the size of that value, as a value is never split.
+        A limit below the width of the widest value is raised to this width, because a value is never split.
         """
         self._groups = [tuple(dict.fromkeys(group)) for group in groups]
         self._given = replace(
@@ -96,16 +96,13 @@ class RefusalMemory:
         """The requests of one poll."""
 
     def begin(self, now: float) -> None:
-        """Begin a poll at monotonic `now`. If a test is due, forget all facts and double the time to the next test."""
+        """Begin a poll at monotonic `now`. If a test is due, forget all facts."""
         if self._recheck.due(now):
             self._recheck.lengthen()
             self.forget()
 
     def end(self, now: float) -> None:
-        """End a poll, whether it is complete or not. Plan the next poll with the facts that were learned.
-
-        If no fact is known, the time for which facts are valid is `RECHECK_FIRST_S` again.
-        """
+        """End a poll, whether it is complete or not. Plan the next poll with the facts that were learned."""
         if self.changed:
             self.changed = False
             self.learned = True
@@ -123,11 +120,11 @@ class RefusalMemory:
         self.blocks = self._plan()
 
     def allows(self, block: Block) -> bool:
-        """Whether the size of `block` is allowed by the present limits, which include the learned sizes."""
+        """Whether `block` is small enough for the limits, which include the learned sizes."""
         return block.count <= self._limits.most(block.table)
 
     def parts(self, block: Block) -> tuple[Block, ...]:
-        """Return the requests that read the values of `block`, planned with the facts that are known now."""
+        """Return the requests that read the values of `block`, planned with the present facts."""
         return plan(self._inside(block), self._limits)
 
     def divide(self, block: Block, error: IllegalRangeError) -> tuple[Block, ...]:

@@ -64,7 +64,6 @@ class PollSession:
     async def read_blocks(self, memory: RefusalMemory, blocks: Sequence[Block], use: OnReply) -> bool:
         """Read `blocks` and call `use` with each reply. Raises UnreachableError.
 
-        - If the device is busy, the request is repeated once.
         - If the device refuses a block with exception 2 or 3, the block is read in parts. `memory` learns which values
           or sizes the device refuses.
         - If the device refuses a block with another exception, or is busy twice, the block is omitted, and the
