@@ -1,7 +1,7 @@
 """Identifies the device of a unit id.
 
-A device is recognised by a mark (a condition on its registers, the `[identify]` of a profile), or by its SunSpec
-models. The matches by marks come before the matches by SunSpec models, because a profile knows more about its family.
+A device is recognised by a mark (the `[identify]` of a profile) or by its SunSpec models. The matches by marks come
+first, because a profile knows more about its family.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _BY_SUNSPEC = "by its SunSpec models "
 _RELAY = "relay"
 """The profile of relay boards, which have no mark."""
 _SUNSPEC_ATTEMPTS = 4
-"""Maximum number of attempts to discover SunSpec models. Some devices do not reply at an address without the SunSpec
-marker. So after a missing reply, the next attempt begins at another address (`drivers.sunspec.discovery`). There are
-three addresses. The fourth attempt begins at the first one again, because its first reply may have been lost."""
+"""Some devices do not reply at an address without the SunSpec marker. So after a missing reply, the next attempt begins
+at another of the three possible addresses (`drivers.sunspec.discovery`). The fourth attempt begins at the first address
+again, because the first reply may have been lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class Match:
     alternatives: tuple[Match, ...] = ()
     """Drivers of other families whose devices have the same mark."""
     named_by: frozenset[int] = frozenset()
-    """Other unit ids of the link at which this device has marks, such as its name. `scan` removes a unit with such an
-    id, unless that unit is recognised itself."""
+    """Other unit ids of the link at which this device has marks, such as its name. The scanner removes a unit with such
+    an id, unless the unit is recognised itself."""
 
 
 @dataclass(slots=True)
@@ -63,23 +63,23 @@ class Identity:
     matches: list[Match] = field(default_factory=list)
     """Best match first; empty if the device is unknown."""
     serial: str = ""
-    """The serial number. It is used to compare devices and is never printed."""
+    """Used to compare devices. It is never printed."""
     inverters: frozenset[str] = frozenset()
-    """The serial numbers of the inverters that the values include, if a SunSpec chain has several. Otherwise empty."""
+    """The serial numbers of the inverters, if only SunSpec models match and they show several. Otherwise empty."""
     labels: tuple[str, ...] = ()
     """The texts of the device identification (Modbus function 43/14): vendor, product, revision. Read only if the
     device has no match."""
     tables: frozenset[Table] = frozenset()
     """The tables from which the device returned registers or bits."""
     values: Values | None = None
-    """The values of one poll, to check whether two units are one device. None if they were not read."""
+    """Used to check whether two units are one device. None if the values were not read."""
     poll_s: float | None = None
     """Seconds that one poll took. None if the device was not polled."""
     likely: tuple[str, ...] = ()
     """If nothing matches: the drivers of the manufacturer that `labels` names, or the relay board."""
     unanswered: tuple[str, ...] = ()
-    """Drivers whose marks got no reply or were skipped, with their alternatives. If a mark matches, only those whose
-    marks have a higher rank. One of these drivers may be the right one."""
+    """Drivers that may be the right ones: their marks got no reply or were skipped. Their alternatives are included. If
+    marks match, only drivers whose marks have a higher rank are listed."""
 
     @property
     def serials(self) -> frozenset[str]:
@@ -125,14 +125,14 @@ class Identifier:
         most_silences: int = MOST_SILENCES,
         elsewhere: Callable[[int], Reader] | None = None,
     ) -> Identity:
-        """Identify one unit, with `sunspec` also by its SunSpec models. Raises LinkError if the link fails.
+        """Identify one unit by marks, and with `sunspec` also by its SunSpec models. Raises LinkError.
 
         - A mark whose registers the device refuses does not match.
         - `elsewhere` returns a reader of another unit of the same link. Without it, marks at other unit ids do not
           match.
         - Marks of families whose usual unit id is `unit_id` are read first.
-        - After `most_silences` requests without any reply, the marks that were not read yet are skipped, because each
-          missing reply costs a time-out.
+        - After `most_silences` requests without any reply, the other marks are skipped, because each missing reply
+          costs a time-out.
         """
         identity = Identity()
         comparison = MarkComparison(reader, most_silences, elsewhere)
@@ -202,7 +202,7 @@ class Identifier:
     async def _poll_s(self, driver: Driver, reader: Reader, first: Scan) -> float:
         """Return the seconds that a poll takes.
 
-        Poll again if the `first` poll may have made more requests than later polls.
+        Poll again if the `first` poll may have made more requests than a later poll.
         """
         if not isinstance(driver, RegisterDriver) or first.requests > len(driver.blocks):
             with suppress(NoReplyError, RefusedError, UnsupportedError):
@@ -210,7 +210,7 @@ class Identifier:
         return first.finished - first.started
 
     def name_likely(self, identity: Identity) -> None:
-        """Set `likely` to the drivers of the manufacturer that `labels` names. Without one, change nothing."""
+        """Set `likely` to the drivers of the manufacturer that `labels` names, if it names one."""
         said = letters(" ".join(identity.labels))
         makers = {p.manufacturer for p in self._profiles.values() if len(letters(p.manufacturer)) > 2}
         named = {maker for maker in makers if letters(maker) in said}
@@ -252,7 +252,7 @@ class Identifier:
         identity.matches.append(best)
 
     async def _completed(self, match: Match, by_sunspec: Match, reader: Reader) -> Match:
-        """Return the `match` of a mark, with what a Python driver finds out by a poll: the nodes and further meters."""
+        """Return the `match` of a mark. For a Python driver, add its nodes, from a poll, and further meters."""
         profile = self._profiles[match.driver]
         if profile.driver is None:
             return match

@@ -1,8 +1,8 @@
 """Compares the registers of one unit with the marks of the device families.
 
-A mark is a condition on registers (`drivers.profile.mark`). A mark without a reply may still hold, because a reply can
-get lost. If the unit replied to another request, such a mark is read once more, after all other marks. If it is not
-read again, or if there is no reply again, the family stays possible.
+A mark without a reply may still hold, because a reply can get lost. If the unit replied to another request, the mark is
+read once more, after all other marks. Otherwise, or if there is no reply again, the family is in
+`MarkComparison.unknown`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class FamilyMark:
 
 
 class MarkComparison:
-    """Compares one unit with the families."""
+    """Compares one unit with the families. `run` fills the attributes."""
 
     def __init__(self, reader: Reader, most_silences: int, elsewhere: Callable[[int], Reader] | None) -> None:
         """`elsewhere` returns a reader of another unit of the link. If it is None, marks at other units do not hold."""
@@ -38,7 +38,7 @@ class MarkComparison:
         self.tables: frozenset[Table] = frozenset()
         """The tables from which the device returned registers."""
         self.exhausted = False
-        """Whether `most_silences` requests got no reply. The marks that are not read yet are then skipped."""
+        """Whether `most_silences` requests got no reply. The remaining marks are then skipped."""
         self._reader = reader
         self._most_silences = most_silences
         self._silences_left = most_silences
@@ -49,7 +49,7 @@ class MarkComparison:
     async def run(self, groups: Iterable[Sequence[FamilyMark]]) -> None:
         """Read the marks of all groups. Raises LinkError.
 
-        The families of a group have their first mark at the same registers, so one request reads all of these marks.
+        The families of a group have their first mark at the same registers, so one request reads it for all of them.
         """
         lost: list[Sequence[FamilyMark]] = []
         for group in groups:

@@ -11,11 +11,11 @@ A serial port counts as a host. Two units are
   number is unknown;
 - otherwise two devices.
 
-A SunSpec chain of several inverters has several serial numbers. If only some of them are the same, one of the units is
-disabled, because both count the same inverter.
+A SunSpec chain of several inverters has several serial numbers. If two units have only some of them in common, both
+count the same inverter. Both units are then proposed, but one of them is disabled.
 
 If two units are perhaps one device, their values are compared: one unit is read between two reads of the other unit. If
-the result is not certain, both units are proposed, and one of them is disabled.
+the result is not certain, both units are proposed, but one of them is disabled.
 """
 
 from __future__ import annotations
@@ -53,9 +53,11 @@ Measure = Callable[[Located], Awaitable[Values | None]]
 async def remove_duplicates(places: Sequence[SearchLocation], measure: Measure, *, of_hosts: bool = False) -> None:
     """Keep one unit of each device. Remove the others, and add a note to their place.
 
-    A unit that a profile recognises is preferred to a unit that only SunSpec recognises, and a SunSpec chain of several
-    inverters to one of these inverters. With `of_hosts`, only units of two different hosts or serial ports are
-    compared; without it, only units of one host or serial port.
+    A unit that a profile recognises is preferred to a unit that is recognised only by SunSpec models. A SunSpec chain
+    of several inverters is preferred to one of these inverters.
+
+    With `of_hosts`, only units of two different hosts or serial ports are compared; without it, only units of one host
+    or serial port.
     """
     found = [
         Located(place, unit, unit.identity)

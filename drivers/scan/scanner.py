@@ -45,7 +45,7 @@ NETWORK_UNITS = (
 """Further unit ids that are tried on hosts, most likely first."""
 
 _MOST_UNITS = 24
-"""Maximum number of usual unit ids that are tried on a TCP port. Each id without a device may cost a time-out."""
+"""Maximum number of usual unit ids per TCP port. Each id without a device may cost a time-out."""
 
 LINES = ((9600, "N"), (9600, "E"), (19200, "E"), (19200, "N"), (38400, "N"), (115_200, "N"), (2400, "N"))
 """Baud rates and parities, most usual first. 19200 E is the default of the Modbus specification, 2400 N that of small
@@ -73,7 +73,7 @@ class ScanSettings:
     connect_timeout_s: float = 1.5
     timeout_s: float = 1.0
     gateway_timeout_s: float = 4.0
-    """Timeout on a TCP port until a request gets no reply; then a learned timeout is used.
+    """Timeout on a TCP port, until the first request without a reply. After it, a learned timeout is used.
 
     A gateway may need this long to report that a unit does not respond.
     """
@@ -261,7 +261,7 @@ class Scanner:
             return
 
     async def _add_further_units(self, place: SearchLocation, link: Link, timeout_s: float) -> None:
-        """If every unit id gets a reply, add the units whose counter differs from that of the first unit."""
+        """If every unit id gets a reply, add the units whose counter differs from the counter of the first unit."""
         first = place.units[0].identity if place.any_unit else None
         if first is None or not first.matches:
             return
@@ -281,7 +281,7 @@ class Scanner:
     async def _measured(self, each: Located) -> Values | None:
         """Poll a unit once. Return None if it cannot be read.
 
-        Some devices accept only one connection, so this connection is closed directly after the poll.
+        The connection is closed directly after the poll, because some devices accept only one.
         """
         timeout_s = _SLOW_TIMEOUT_S if each.place.link.connect_delay_s else self._settings.timeout_s
         link = Link(each.place.link)
@@ -294,7 +294,7 @@ class Scanner:
 
 
 def _found_nothing(place: SearchLocation) -> bool:
-    """Whether the port is open, but the search found neither a unit nor the reason."""
+    """Whether the port is open, but the search found neither a unit nor the reason why there is none."""
     return place.opened and not (place.units or place.note)
 
 
@@ -306,10 +306,7 @@ async def _labels(link: Link, unit_id: int, timeout_s: float) -> tuple[str, ...]
 
 
 def _remove_names(place: SearchLocation) -> None:
-    """Remove the unit ids that only repeat the name of another unit, and add a note.
-
-    Some devices have the registers of their name at a second unit id (`Match.named_by`).
-    """
+    """Remove the unit ids that only have the name of another unit (`Match.named_by`), and add a note."""
     best = [(unit, unit.identity.matches[0]) for unit in place.units if unit.identity and unit.identity.matches]
     names = {unit_id: named.unit_id for named, match in best for unit_id in match.named_by}
     for unit in list(place.units):

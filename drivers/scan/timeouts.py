@@ -1,8 +1,8 @@
 """Learns from the replies of units how long to wait for other units, which may not exist. Pure.
 
-If all replies are fast, a short timeout saves time for each unit that does not respond. But the timeout must be longer
-than the slowest reply. While a gateway waits for a unit that does not respond, it delays other requests or does not
-answer them. So two replies are often the slowest:
+A short timeout saves time for each unit that does not respond. But it must be longer than the slowest reply. While a
+gateway waits for a unit that does not respond, it delays other requests or does not answer them. So two replies are
+often the slowest:
 
 - the exception that the gateway sends for this unit
 - the reply to the next request, to another unit
@@ -15,7 +15,7 @@ _TIMES = 10
 _LEAST_S = 0.3
 """The learned timeout is at least this many seconds, or `timeout_s` if `timeout_s` is less."""
 _MARGIN = 1.5
-"""The learned timeout is at least the time of the slowest reply, multiplied by this number. It may then be more than
+"""The learned timeout is at least the time of the slowest reply, multiplied by this number, even if this is more than
 `timeout_s`."""
 _HELD_UP_TIMES, _HELD_UP_S = 3, 0.05
 """A reply was delayed if it took longer than `_HELD_UP_TIMES` * slowest reply so far + `_HELD_UP_S` seconds."""
@@ -38,7 +38,8 @@ class LearnedTimeout:
     def learned_s(self) -> float:
         """The learned timeout; `timeout_s` before the first reply.
 
-        It is also used for the registers of a unit that exists. Some units do not reply for a register that they lack.
+        The registers of units that exist are read with it, because some units do not reply for a register that they
+        lack.
         """
         if self._slowest_s is None:
             return self._timeout_s

@@ -3,8 +3,9 @@
 A unit exists if it sends a valid reply: data or an exception. Exceptions 10 and 11 do not count: with these, a gateway
 reports that the unit does not respond.
 
-Some devices reply for every unit id. Some gateways reply with another exception for a unit that does not exist. So the
-search tries three unusual unit ids after it found four units. It does not do this if the unit ids to try are given.
+Some devices reply for every unit id. Some gateways reply for a unit that does not exist, with an exception other than
+10 and 11. So the search tries three unusual unit ids after it found four units. It does not do this if the user gave
+the unit ids to try.
 
 - If at least one unusual id does not respond, the units that were found exist.
 - If all three respond and at least one returns data, all ids are one device (`SearchLocation.any_unit`).
@@ -52,7 +53,7 @@ WINDOW = 10
 """Number of unit ids that are tried after each unit that was found, because most sites use consecutive ids."""
 
 _STRANGE_UNITS = (199, 213, 231)
-"""Unusual unit ids. If all of them reply, every unit id replies."""
+"""Unusual unit ids. If all of them reply, the search assumes that every unit id replies."""
 _UNITS_TO_DOUBT = 4
 """The unusual ids are tried when this many units were found."""
 
@@ -78,7 +79,8 @@ class FoundUnit:
     identity: Identity | None = None
     """None until the unit is identified."""
     doubt: str = ""
-    """Why the unit may be the same device as another unit. It is then proposed, but not enabled. Empty: no doubt."""
+    """Why the unit may be the same device as another unit; empty if there is no doubt. With a doubt, the unit is
+    proposed, but not enabled."""
     elsewhere: list[str] = field(default_factory=list)
     """The other addresses of this device, such as "192.168.1.20:1502 unit 1". The scan omits the units there."""
 
@@ -102,13 +104,12 @@ class SearchLocation:
     asking: int | None = None
     """The unit id of the last request of the search; None before the first request."""
     closed: str = ""
-    """Why the port of a host could not be opened; otherwise empty. This is not a note, because most addresses have no
+    """Why the port of a host could not be opened; otherwise empty. It is not a note, because most addresses have no
     open port."""
     note: str = ""
     """Message for the installer, such as why nothing was found."""
 
     def add_note(self, note: str) -> None:
-        """Append a message for the installer."""
         self.note = f"{self.note}; {note}" if self.note else note
 
 
@@ -180,7 +181,7 @@ class Search:
         return self._timeout.learned_s
 
     def _ids_to_try(self, units: Sequence[int], *, window: bool) -> Iterator[int]:
-        """Yield the unit ids to try with one probe, except those that exist, or that a gateway reported as absent.
+        """Yield the unit ids to try with one probe. Omit ids that are found already or reported as absent by a gateway.
 
         With `window`, each unit that is found meanwhile adds the ids after it.
         """

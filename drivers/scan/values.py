@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from drivers.model import Nature, NodeType, Quantity, Scan
 
 _ENOUGH_WH = 10_000.0
-"""Equal counters prove one device only if one of them is at least this large. Small ones may be equal by chance."""
+"""Equal counters prove one device only if one of them is at least this large. Small counters may be equal by chance."""
 _ROUND_WH = 10.0
 """Two values of one counter may differ by this much, or by one step of the counter if that is more."""
 _CLOSE_W, _CLOSE_SHARE = 50.0, 0.05
@@ -62,7 +62,7 @@ class Values:
         if powers is None or self.power_W is None:
             return None
         close = _within(self.power_W, powers, max(_CLOSE_W, _CLOSE_SHARE * abs(self.power_W)))
-        return close if close is counted else None  # None: only one of them fits
+        return close if close is counted else None  # None: only the power or only the counter fits
 
     def counted_apart(self, before: Values, after: Values) -> bool:
         """Whether the counter shows that these values are of another device than the values `before` and `after`.

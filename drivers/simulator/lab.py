@@ -1,8 +1,7 @@
 """A laboratory with a meter, a SunSpec inverter, a hybrid, a relay board and a charger behind one gateway.
 
-`telemetry-agent simulate --lab` serves these devices. All powers are constant. Each counter begins at a fixed value. A
-counter grows only if the power has the direction that the counter counts: the meter exports, so its export counter
-grows, and its import counter is constant.
+`telemetry-agent simulate --lab` serves these devices. All powers are constant. Each counter begins at a fixed value and
+counts one direction of a power: the meter exports, so its export counter grows, and its import counter is constant.
 """
 
 from __future__ import annotations

@@ -75,8 +75,8 @@ class SimulatedUnit:
 class ModbusServer:
     """Serves units on one port.
 
-    By default it does not reply to a request for an unknown unit id. With `answers_for_absent` it replies with
-    exception 11. Gateways do the one or the other.
+    It does not reply to a request for an unknown unit id. With `answers_for_absent`, it replies with exception 11.
+    Gateways do one or the other.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class ModbusServer:
 
 
 class _ClientConnection(asyncio.Protocol):
-    """One client: divides the received bytes into requests, and answers these in order."""
+    """One client. Divides the received bytes into requests, and answers them in order."""
 
     _transport: asyncio.Transport
     _framer = FramerSocket(_REQUESTS)

@@ -27,7 +27,7 @@ class Energy(NamedTuple):
 
 @dataclass(slots=True)
 class Flow:
-    """The current power of one device, and its lifetime counters."""
+    """The present power of one device, and its lifetime counters."""
 
     power_W: float = 0.0
     positive_Wh: float = 0.0
@@ -48,10 +48,7 @@ class Flow:
 
 @dataclass(slots=True)
 class Battery:
-    """A battery with limits and losses.
-
-    It charges if the solar power is more than the loads, and discharges if the solar power is less.
-    """
+    """A battery with limits and losses. It charges if solar power exceeds the loads; otherwise it discharges."""
 
     stored_Wh: float
     capacity_Wh: float = 10_000.0
@@ -80,7 +77,7 @@ class Battery:
     def hold(self, power_W: float, seconds: float) -> None:
         """Charge or discharge for `seconds`, which must not be more than `lasts` returns."""
         self.stored_Wh += self._rate(power_W) * seconds / 3600
-        # Without this, a rounding error would remain, and `advance` would make endless small steps.
+        # A remaining rounding error would make `advance` take endless small steps.
         for end_Wh in (0.0, self.capacity_Wh):
             if abs(self.stored_Wh - end_Wh) < 1e-6:
                 self.stored_Wh = end_Wh
@@ -92,13 +89,12 @@ class Battery:
 class SimulatedPlant:
     """The whole site.
 
-    - `start_s`: the moment of the start, in seconds since the first midnight, without clock changes.
-    - `clock_changes`: pairs of a moment and the seconds by which the local clock is then set forward. The moment is in
-      seconds since the first midnight, without clock changes. With `(7200, 3600)`, day 0 has 23 hours. With
-      `(10800, -3600)`, it has 25 hours.
+    - `start_s`: the start, in seconds since the first midnight, without clock changes.
+    - `clock_changes`: pairs of a moment (as `start_s`) and the seconds by which the local clock is then set forward.
+      With `(7200, 3600)`, day 0 has 23 hours. With `(10800, -3600)`, it has 25 hours.
     - `speed`: simulated seconds per real second. Only a caller with a real clock uses it.
 
-    Raises ValueError if `start_s` is negative or not finite, or if a number in `clock_changes` is no multiple of
+    Raises ValueError if `start_s` is negative or not finite, or if a number in `clock_changes` is not a multiple of
     `STEP_S`.
     """
 

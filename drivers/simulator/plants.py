@@ -1,7 +1,7 @@
 """The plants of the simulated site: roofs under one sky, a household, a heat pump, a boiler, a charger. Pure.
 
-`step` is called once every `STEP_S` simulated seconds. The `step` of a load returns its power until the next step, in
-W. Its `hour` is the local time of day, in hours. The same seed always gives the same days.
+`step` is called every `STEP_S` simulated seconds. The `step` of a load returns its power in W until the next step. Its
+`hour` is the local time of day, in hours. The same seed always gives the same days.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _STEP_H = STEP_S / 3600
 
 
 def random_generator(seed: int, name: str) -> Random:
-    """Return the random generator for `name`. Its numbers do not depend on the generators for other names."""
+    """Return the generator for `name`. Its numbers do not depend on how other generators are used."""
     return Random(f"{seed} {name}")  # noqa: S311 - weather, not a secret
 
 

@@ -16,12 +16,11 @@ Values = Mapping[Key, Value]
 
 
 def profile_unit(profile: Profile, values: Callable[[], Values], unit_id: int = 1) -> SimulatedUnit:
-    """Return a device with this profile and the current `values`, which are rounded to the step of the registers.
+    """Return a device with this profile and the present `values`, which are rounded to the step of the registers.
 
     - A quantity without a value has the words for "not available". If the profile defines no such words, a float is
       NaN, and the registers of other types do not exist.
-    - The `[identify]` mark of the profile holds, except its parts at other unit ids. The `valid` marks of the points
-      hold, too.
+    - The `[identify]` mark of the profile holds, except its parts at other unit ids. The `valid` marks of points hold.
     - If the profile has a register with the number of repeated blocks, this number is 2.
     - A request raises ValueError if a value does not fit into any register of its quantity.
     """
@@ -59,7 +58,7 @@ class _Words:
 
 
 def _fixed(profile: Profile) -> Image:
-    """Return the registers that do not depend on the values."""
+    """Return the registers that `values` does not change: those of marks, and the number of blocks."""
     written = _Words({table: {} for table in Table})
     marks = [mark for point in profile.points for mark in (point.valid,) if mark is not None]
     for first in dict.fromkeys(marks + ([profile.identify] if profile.identify else [])):

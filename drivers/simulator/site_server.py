@@ -3,8 +3,8 @@
     async with SimulatedSite(SimulatedPlant(seed=1, speed=60.0)) as running:
         running.devices  # with their ports
 
-If `speed` is 0, the time of the plant passes only in `running.site.advance`, for tests that need exact numbers.
-Otherwise, the time of the plant passes `speed` times as fast as real time.
+The time of the plant passes `speed` times as fast as real time. If `speed` is 0, it passes only in
+`running.site.advance`, for tests that need exact numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ADVANCE_S = 0.2
 
 
 class SimulatedSite:
-    """Serves the devices of a site: each on its own port, or with `gateway` all on one port, with unit ids from 1.
+    """Serves each device of a site on its own port, or with `gateway` all devices on one port, with unit ids from 1.
 
     `base_port` is the first of consecutive ports; 0 selects free ports. The default of `devices` is `demo_devices`.
     """

@@ -1,7 +1,6 @@
 """SunSpec devices with models that are written by hand, so that tests do not depend on the definitions of the driver.
 
-A model is a list of registers: id, length, points. A point that the device does not implement has the value that means
-"not implemented" for its type. The simulator uses 0, the value of an acc32, for every 32-bit point.
+A model is a list of registers: id, length, points.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from drivers.model import Table
 from drivers.simulator.modbus_server import Image, SimulatedUnit
 
 BASE = 40_000
-# `struct` format of a point → the value that means "not implemented".
+# `struct` format of a point → the value that means "not implemented". Every 32-bit point uses that of an acc32.
 _ABSENT = {"H": 0xFFFF, "h": -0x8000, "I": 0, "Q": 0xFFFF_FFFF_FFFF_FFFF}
 PV, STORAGE = 0, 1
 """Port types of model 714."""
@@ -99,7 +98,7 @@ def battery_model(power_W: float, soc_perc: float, capacity_Wh: float) -> list[i
 
 @dataclass(frozen=True, slots=True)
 class DcPort:
-    """A DC port of model 714. Power into the inverter is positive. So a battery has a positive power if it discharges.
+    """A DC port of model 714. Power into the inverter is positive, so a battery that discharges has a positive power.
 
     `injected_Wh` is the energy from the port into the inverter, `absorbed_Wh` the energy in the other direction.
     """
