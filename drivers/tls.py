@@ -59,7 +59,7 @@ def unusable_files(
 
 
 def refuse_passphrase() -> NoReturn:
-    """Raise OSError. As `password` of `SSLContext.load_cert_chain`, it prevents a question on the terminal."""
+    """Raise OSError. As `password` of `SSLContext.load_cert_chain`, it replaces a question on the terminal."""
     raise OSError(
         "its private key has a passphrase, which the agent cannot enter; store the key without one, mode 0600"
     )

@@ -91,9 +91,9 @@ def _is_toml(text: str) -> bool:
 
 
 def _key(line: str) -> str:
-    """Return the key or heading of the line for the message, but not the value, which may be a secret.
+    """Return the key or heading of the line, but not the value, which may be a secret.
 
-    A key has a value after its equals sign. So a line of base64 that ends with equals signs is not returned.
+    A key must have a value after its equals sign, so a line of base64 that ends with equals signs is not returned.
     """
     found = re.match(r"\s*(\[\[?[\w. \t-]+\]\]?|[\w.-]+(?=\s*=\s*[^=\s]))", line)
     return f", {found[1]}" if found else ""

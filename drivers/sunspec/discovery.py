@@ -1,10 +1,10 @@
 """Discovers a SunSpec device: the marker, the chain of models, the manufacturer.
 
 A chain is a list of models. Each model begins with its id and its length. A chain ends with an end model (id 0xFFFF).
-Many devices have wrong chains, so the chain also ends
+Many devices have wrong chains, so a chain also ends
 
-- after the first model, at an exception other than 5, 6, 10 and 11;
-- after the first model, at an address that got no reply in two successive attempts to read it;
+- at an exception other than 5, 6, 10 and 11, if at least one model comes before;
+- at an address that got no reply in two successive attempts to read it, if at least one model comes before;
 - at an unknown model with an impossible length: 0, or beyond the last address;
 - after the last address.
 
@@ -41,7 +41,7 @@ _STRINGS = ("Mn", "Md", "Vr", "SN")
 _END = 0xFFFF
 _MOST_MODELS = 100
 
-# The refusals that mean "there is no model at this address". Exceptions 5, 6, 10 and 11 do not say this.
+# The refusals that mean "there is no model at this address": all exceptions except 5, 6, 10 and 11.
 _NO_MODEL = (IllegalFunctionError, IllegalRangeError, DeviceFailureError)
 
 
@@ -65,7 +65,7 @@ class CommonModel:
 class ModelDiscovery:
     """Reads the chain of one device. `known` are the ids of the models that the driver can read.
 
-    It remembers where the next attempt looks for the marker first, and the addresses that got no reply last time.
+    Between attempts, it remembers where to look for the marker first, and which addresses got no reply last time.
     """
 
     def __init__(self, known: Collection[int]) -> None:
@@ -73,7 +73,7 @@ class ModelDiscovery:
         self._bases = deque(BASES)
         self._silent_at: set[int] = set()
         self.open_end: bool
-        """Whether the last chain that was read had no end model, so that it may be incomplete."""
+        """Whether the last chain had no end model, so that it may be incomplete."""
 
     async def base(self, reader: Reader) -> int:
         """Return the address of the "SunS" marker. Raises UnsupportedError if there is none."""
@@ -127,8 +127,8 @@ class ModelDiscovery:
                 raise
             return None
         except SilentError:
-            # Some devices do not reply for an address that does not exist. But the reply may also be lost. So the chain
-            # ends only if this address gets no reply again.
+            # Some devices do not reply for an address that does not exist. But a reply may also be lost, so the chain
+            # ends only if the next attempt gets no reply here either.
             if not behind_a_model or address not in self._silent_at:
                 self._silent_at.add(address)
                 raise

@@ -1,16 +1,12 @@
 """Reads any SunSpec device: discovers the chain of its models, then polls the models that are used.
 
-Between polls, the driver remembers facts about the device, but no readings. The facts are the models, the texts of the
-common model, the serial numbers of the inverters if there are several, the rated power, the refusals, and whether the
-battery was seen to charge or discharge.
-
-- Each poll also reads the headers of the models that are used. If a header differs, the device has changed. It has also
-  changed if it replies with exception 2 or 3 to a request that it accepted before. The poll then discovers the chain
+- Each poll also reads the headers of the models that are used. If a header differs, or if the device replies with
+  exception 2 or 3 to a request that it accepted before, the device has changed. The poll then discovers the chain
   again.
-- A request that is refused in the first polls after a discovery is divided (`drivers.registers.refusals`). Points that
-  are still refused are omitted.
-- A chain may be shorter while the device starts. If points were refused or the chain had no end model, the driver
-  therefore discovers the chain again later, at growing intervals (`Recheck`).
+- In the first polls after a discovery, a request that gets exception 2 or 3 is divided (`drivers.registers.refusals`).
+  Points that are still refused are omitted.
+- A chain may be shorter while the device starts. So if points were refused or the chain had no end model, the driver
+  discovers the chain again later, at growing intervals (`Recheck`).
 
 One SunSpec device can be an inverter, a meter and a battery. Each reading has its node type: SOLAR for inverter models,
 STORAGE for batteries, GRID for meter models. The power of a meter is positive for import. `SunSpecMeter` reads only one
@@ -58,7 +54,7 @@ class SunSpec:
     """The models of which the device must have at least one, for an error message."""
 
     def __init__(self, options: ReadOptions, defaults: LinkDefaults | None = None) -> None:
-        """`defaults` are the link settings of a device family. Raises ProfileError for a word order except "big"."""
+        """`defaults` are the link settings of a device family. Raises ProfileError if the word order is not "big"."""
         if options.word_order not in (None, "big"):
             raise ProfileError(f"driver sunspec: word_order is always 'big' (found {options.word_order!r})")
         self.identity = CommonModel()
@@ -99,7 +95,6 @@ class SunSpec:
 
     @property
     def max_registers(self) -> int:
-        """Maximum number of registers in one request."""
         return self._limits.max_registers
 
     @property
@@ -133,8 +128,8 @@ class SunSpec:
             self._known = None
             raise UnsupportedError(f"the SunSpec models change while they are read: {change}") from None
         if not scan.readings and scan.errors:
-            # The device refuses everything now, perhaps because it starts. So a chain discovered now is not kept.
-            # If the device was busy (`run.errors`), raise that error, not the refusal of a point.
+            # The device refuses everything, perhaps because it starts, so the new chain is not kept. An error such as
+            # busy (`run.errors`) says more than the refusal of a point, so it comes first.
             raise (*run.errors, *scan.errors)[0]
         self._known = known
         self._recheck.start(run.started)
@@ -183,7 +178,7 @@ class SunSpec:
         return known
 
     def _used(self, models: Collection[Model]) -> tuple[Model, ...]:
-        """Return the models of which points are read."""
+        """Return the models from which the layout is built."""
         unused = {} if self._options.uses(NodeType.GRID) else METERS
         return tuple(model for model in of(models, *KNOWN) if model.id not in unused)
 
@@ -231,7 +226,7 @@ class _Known:
         self.rated_W: float | None = None
         """Rated power of the inverters in W; None or 0 if not known. A power above `RATED_TIMES` * this is invalid."""
         self.battery_seen = False
-        """Whether the battery charged or discharged at a poll. False again after the device has changed."""
+        """Whether the battery charged or discharged at any poll since the device last changed."""
 
     @property
     def doubtful(self) -> bool:
@@ -241,8 +236,7 @@ class _Known:
     async def poll(self, run: PollSession) -> Scan:
         """Poll once. The first polls learn which points the device refuses.
 
-        Raises _ChangedError if a header differs, or if the device replies with exception 2 or 3 to a request that it
-        accepted before.
+        Raises _ChangedError if the device has changed.
         """
         cells: list[Cell] = [None] * len(self.layout.points)
         times = [run.started] * len(cells)
@@ -285,7 +279,8 @@ class _Known:
     def _readings(self, cells: Sequence[Cell], times: Sequence[float]) -> Iterator[Reading]:
         charge = self.layout.battery(cells) if self.layout.battery else Quality.MISSING
         idle = charge == 0 or charge is Quality.MISSING
-        # If the charge power of one of several batteries is missing, so is their sum. Then the others decide.
+        # If the charge power of one of several batteries is missing, so is their sum. The other powers then show
+        # whether a battery is active.
         powers = [charge] if isinstance(charge, float) else [cells[slot] for slot in self.layout.charges]
         self.battery_seen = self.battery_seen or any(isinstance(each, float) and each != 0 for each in powers)
         # If the battery was idle at every poll so far, the power of the inverter includes no battery power.

@@ -19,7 +19,7 @@ Formula = Callable[[Sequence[Cell]], Cell]
 _NO_FACTOR = -0x8000
 """The raw scale factor that means "not implemented"."""
 _LARGEST_FACTOR = 10
-"""The specification has scale factors from -10 to 10. They are exponents of ten."""
+"""Scale factors are exponents of ten. The specification has -10 to 10."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class PointAddress:
     """Whether 0 is a value. For a counter, the standard defines 0 as "not implemented", but an input that never
     produced also has 0."""
     folded: bool = False
-    """Whether the counter counts down from 0, as a 32-bit two's complement. Its value is this number without sign."""
+    """The counter counts down from 0, as a 32-bit two's complement. Its value is this number without the sign."""
 
     @property
     def span(self) -> tuple[int, int]:
@@ -101,7 +101,7 @@ def total_of_some(parts: Sequence[Formula]) -> Formula:
 
 
 def total_count(parts: Sequence[Formula]) -> Formula:
-    """The sum of lifetime counters. A sum of zero is missing, because zero also means "not implemented"."""
+    """The sum of lifetime counters. A sum of 0 is missing, because 0 may mean "not implemented"."""
     summed = total(parts)
 
     def formula(cells: Sequence[Cell]) -> Cell:

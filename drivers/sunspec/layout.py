@@ -2,10 +2,10 @@
 
 - A common model begins a new device in the chain.
 - The first meter in the chain is used. At SolarEdge this is meter 1, because SolarEdge numbers its meters in the order
-  of the chain. The function `meters` returns all meters.
+  of the chain.
 - The first inverter model of a device is used. A further one (113 besides 103) describes the same inverter.
-- The powers, currents and energies of several inverters behind one unit id are added. So are those of several
-  batteries, and the powers and energies of several DC inputs, also of several models 160 or 714.
+- The powers, currents and energies of several inverters behind one unit id are added, and likewise those of several
+  batteries. The powers and energies of DC inputs are added, also over several models 160 or 714.
 
 The AC power of a hybrid includes the power of its battery. If a model has the charge power, these rules apply after the
 battery charged or discharged for the first time (`SunSpecLayout.hybrid`):
@@ -16,8 +16,8 @@ battery charged or discharged for the first time (`SunSpecLayout.hybrid`):
   counter counts energy from the battery as production.
 
 Before that, no quantity is omitted. Solar power is then the power of the PV inputs if the device names its battery
-inputs, otherwise the AC power. The same is true if no model has the charge power: model 124 alone has only the state of
-charge.
+inputs, otherwise the AC power. This also applies if no model has the charge power: for example, model 124 has only the
+state of charge.
 """
 
 from __future__ import annotations
@@ -54,8 +54,7 @@ from drivers.sunspec.point_collector import PointCollector
 
 Key = tuple[NodeType, Quantity, Phase | None]
 Offer = tuple[Formula, int]
-"""A possible formula of a reading, and the index of a cell (`drivers.sunspec.formulas`). The time of this cell becomes
-the time of measurement."""
+"""A possible formula of a reading, and the index of the cell (`drivers.sunspec.formulas`) that gives its time."""
 
 SOLAR, STORAGE = NodeType.SOLAR, NodeType.STORAGE
 _Offers = dict[Key, Offer]
@@ -77,7 +76,7 @@ _HAS_STORAGE = (*BATTERIES, 713, 124)
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One reading and its formula. The time of the reading is the time of the cell at `slot`."""
+    """One reading and its formula. The cell at `slot` gives the time of the reading."""
 
     node: NodeType
     quantity: Quantity
@@ -240,11 +239,11 @@ class _LayoutBuilder:
             self._offer((STORAGE, rule.quantity, rule.phase), (formula, slots[0]))
 
     def _offer_dc_inputs(self, channels: Mapping[Model, Sequence[DcInput]]) -> _Offers:
-        """Use the DC inputs of all inverters.
+        """Add the offers of the DC inputs of all inverters.
 
-        Add the offers of the storage node, summed over the inverters that name their battery inputs. If all inverters
-        name them, return the offers of the PV inputs. Otherwise return nothing, and add the offer of the DC power
-        of the PV inputs too, but not those of their other quantities.
+        - Battery inputs: the sum over the inverters that name them.
+        - PV inputs, if all inverters name their battery inputs: the offers are not added, but returned.
+        - PV inputs otherwise: only the DC power is added, and nothing is returned.
         """
         devices = self._inverters if len(self._inverters) > 1 else [self._chain]
         inputs = [_inputs_of(each, channels) for each in devices]
@@ -266,8 +265,7 @@ class _LayoutBuilder:
     def _input_sum(self, devices: Sequence[_Inputs], node: NodeType, quantity: Quantity) -> Offer | None:
         """Return the sum of a quantity over the inputs of all devices.
 
-        Return None if there is no device, if a device has no such input, or if the point of such an input cannot be
-        read.
+        Return None if there is no device, if a device has no input with the quantity, or if a point cannot be read.
         """
         if not (devices and all(devices)):
             return None
@@ -286,7 +284,7 @@ class _LayoutBuilder:
         return total_count(formulas) if counter else total(formulas), parts[0][1]
 
     def _input_cells(self, inputs: _Inputs, node: NodeType, quantity: Quantity) -> Iterator[int | None]:
-        """Yield the index of the cell of each input that counts; None for a point that cannot be read."""
+        """Yield the index of the cell of each input that has the quantity; None for a point that cannot be read."""
         for model, types in inputs.items():
             for rule in CHANNELS[model.id]:
                 if (rule.node, rule.quantity) == (node, quantity):
@@ -317,7 +315,7 @@ class _LayoutBuilder:
 
 
 def _inputs_of(device: Collection[Model], channels: Mapping[Model, Sequence[DcInput]]) -> _Inputs:
-    """Return the DC inputs of one inverter. It is empty if their types are not known.
+    """Return the DC inputs of one inverter; empty if their types are not known.
 
     Models 160 and 714 of one device describe the same inputs, so only one of these ids is used: the first that names
     the battery inputs, or else the first. All models with this id are used.

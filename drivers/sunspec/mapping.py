@@ -134,8 +134,8 @@ BATTERIES = {
     ),
 }
 
-# Battery points of other models, used only for a device with a battery. They are used, in this order, if a quantity has
-# no value in the model of BATTERIES.
+# Battery points of other models, only for a device with a battery. They are used, in this order, for quantities that
+# have no value in the model of BATTERIES.
 STORAGE_DETAILS = {
     713: (
         Rule("SoC", Quantity.SOC),
@@ -187,8 +187,7 @@ class Quirk(Enum):
 # - KOSTAL: ha-sunspec issue 249, mbmd pull request 97, and the registers of a real device in evcc issue 18358.
 QUIRKS = {"solaredge": Quirk.EXPORT_POSITIVE, "kostal": Quirk.NEGATIVE_EXPORT}
 
-# Model → the point with the rated power in W. The first of these models that a device has is used. The rated power is
-# read in a discovery, not in each poll.
+# Model → the point with the rated power in W. The first of these models that a device has is used.
 RATINGS = {702: "WMaxRtg", 120: "WRtg"}
 
 COMMON = 1

@@ -17,9 +17,8 @@ HEADER = 2
 """Registers before a model's data: its id and its length."""
 
 # Type of a point → struct format, and the raw values that mean "not implemented" (SunSpec Device Information Model
-# Specification 1.1, table of point types). For an accumulator, this value is 0. A counter that is still zero looks the
-# same as a counter that does not exist, so both are missing. `PointAddress.zero_counts` in `drivers.sunspec.formulas`
-# has the exception. Some devices send all ones instead of 0.
+# Specification 1.1, table of point types). For an accumulator, this is 0, so a counter that is still 0 is missing.
+# `PointAddress.zero_counts` in `drivers.sunspec.formulas` is the exception. Some devices send all ones instead of 0.
 _FORMATS: dict[str, tuple[str, frozenset[int]]] = {
     "int16": ("h", frozenset({-0x8000})),
     "uint16": ("H", frozenset({0xFFFF})),

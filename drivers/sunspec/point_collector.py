@@ -11,7 +11,7 @@ from drivers.sunspec.models import Definition, Model, load
 
 
 class PointCollector:
-    """Collects the points to read. `points[i]` is the point of cell i."""
+    """`points[i]` is the point of cell i."""
 
     def __init__(self, limit: int) -> None:
         """A point is omitted if one request of `limit` registers cannot read the point and its scale factor."""

@@ -1,9 +1,7 @@
 """Lists the registers that a layout needs, and converts the words of a request to cells. Pure.
 
-`drivers.sunspec.formulas` explains what a cell is. `RefusalMemory` plans the requests.
-
-A value and its scale factor always come from the same request. The driver first checks all model headers in a reply. If
-one differs, the device has changed, and no value of the reply is used.
+`drivers.sunspec.formulas` explains what a cell is. `RefusalMemory` plans the requests. A value and its scale factor
+always come from the same request.
 """
 
 from __future__ import annotations
@@ -48,7 +46,7 @@ class Batch:
         return next((model for a, b, model in self._headers if (raws[a], raws[b]) != (model.id, model.length)), None)
 
     def cells(self, raws: Sequence[float]) -> Iterator[tuple[int, Cell]]:
-        """Yield the index and the content of each cell of this request."""
+        """Yield the index and the value of each cell of this request."""
         for item in self._items:
             factor = None if item.factor is None else int(raws[item.factor])
             yield item.slot, item.point.decode(raws[item.raw], factor)

@@ -1,16 +1,15 @@
 """A SolarEdge inverter with batteries. The batteries have registers outside SunSpec (profile `solaredge-storedge`).
 
-Only these registers give the storage. SunSpec models with storage points, or with single DC inputs (160 and 714; an
-input may be a battery), are not used, because each would be a second reading of the same battery. The DC power of the
-inverter model is used.
+Only these registers give the readings of the storage node. SunSpec models with storage points or with single DC inputs
+(160 and 714) are not used, because they may be a second reading of the same battery.
 
 If a battery does not exist, the inverter refuses the registers of this battery, or reports no power in them.
 
 The power of the inverter includes the power of its batteries. At night it is only battery power. So these rules apply
-after the inverter reported the power of a battery for the first time, even 0 W:
+after the inverter reported the power of a battery for the first time (even 0 W):
 
-- The power of the panels is DC power plus charge power (evcc, template solaredge-hybrid). If the DC power is not known,
-  it is AC power plus charge power.
+- Solar power is the inverter's DC power plus charge power (evcc, template solaredge-hybrid). If the DC power is not
+  known, it is AC power plus charge power.
 - The other quantities that include the batteries are omitted (`MIXED`). For example, the lifetime counter of the
   inverter counts energy from the batteries as production.
 - If the inverter reports the powers of fewer batteries than before, solar power and battery power are missing.
@@ -131,7 +130,7 @@ def _combined(quantity: Quantity, batteries: Sequence[Mapping[Quantity, Reading]
 
 
 def _with_panel_power(readings: Sequence[Reading], charge: Reading) -> Iterator[Reading]:
-    """Yield the readings without the quantities that include the batteries, and add the power of the panels."""
+    """Yield the readings without the quantities that include the batteries, and the power of the panels."""
     solar = {r.quantity: r for r in readings if r.node is SOLAR and r.phase is None}
     yield from (r for r in readings if r.node is not SOLAR or r.quantity not in MIXED)
     known = [r for q in (Quantity.DC_POWER, POWER) if (r := solar.get(q)) and r.quality is Quality.GOOD]
