@@ -49,7 +49,6 @@ class Mark:
 
     @property
     def all(self) -> Iterator[Mark]:
-        """The mark and the marks in `also`."""
         yield self
         yield from self.also
 
@@ -67,7 +66,6 @@ class Mark:
 
     @property
     def example_words(self) -> list[int]:
-        """Words that match."""
         return encode(self._raw, self.example) if self.equals else encode(self.encoding, self.example)
 
     def matches(self, words: Sequence[int]) -> bool:

@@ -77,7 +77,6 @@ class Point:
 
     @property
     def candidates(self) -> tuple[Point, ...]:
-        """The point itself and its fallbacks."""
         return (self, *self.fallback)
 
     @property

@@ -4,8 +4,8 @@
   `Scan.errors` omits exceptions 2 and 3 if every point that needs the registers is optional or can be read without
   them.
 - If the device cannot be reached or a reply is wrong (`UnreachableError`), the poll ends at once, without readings. So
-  all readings of a scan have about the same time. Only the request for the rated power may fail: it comes after the
-  readings.
+  all readings of a scan have about the same time. The request for the rated power comes last, and its failure is
+  ignored.
 
 A family has several layouts if it has variants, or repeated blocks whose number is read from the device. Some registers
 select the layout. The driver reads them at the start of the first poll, of each poll after a failed one, and every
@@ -15,9 +15,10 @@ The first poll uses the layout that it selects. If a later poll selects another 
 `Scan.errors` has the reason. If the next poll selects the same layout again, this layout is used. A single poll does
 not decide, because the registers may be wrong for a moment while a device starts.
 
-The device may refuse such a register for a moment: a passing refusal (`drivers.profile.selection`). The layout of the
-previous poll then remains in use, and the next poll reads the registers again. The poll fails instead if there was no
-previous poll, if the previous poll failed, or if it selected another layout for the first time.
+The device may refuse a register that selects the layout for a moment: a passing refusal (`drivers.profile.selection`).
+The layout of the previous poll then remains in use, and the next poll reads the registers again. The poll fails instead
+if there was no previous poll, if the previous poll failed, or if the previous poll selected another layout for the
+first time.
 
 The site's `ReadOptions` override the profile's defaults, and these override the transport's. A word order of the site
 applies to all points, because it is a setting of the device.
@@ -218,7 +219,7 @@ class RegisterDriver:
     ) -> _LayoutKey:
         """Return the key of the layout that `words` select. `present`: repetition with a mark → number of its blocks.
 
-        If a register was read earlier and is refused now, `before` decides what the register selects.
+        If a register was read earlier and is refused now, the choice in `before` is kept.
         """
         states = [self._state(variant.mark, words) for variant in self._variants]
         variant = next((index for index, state in enumerate(states) if state), None)

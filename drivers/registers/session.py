@@ -49,7 +49,6 @@ class PollSession:
         """The reasons for missing values. Refusals with exceptions 2 and 3 are in a `RefusalMemory` instead."""
 
     async def read(self, table: Table, address: int, count: int) -> Sequence[int]:
-        """See `drivers.driver.Reader`."""
         self.requests += 1
         try:
             return await self._reader.read(table, address, count)

@@ -1,21 +1,20 @@
 """Recognises units that are one device, so that no device counts twice.
 
-A serial port counts as a host. Two units are
+A serial port counts as a host. Two units are certainly one device if
 
-- certainly one device, if they are on one host, and either their serial number is the same, or one is in the SunSpec
-  chain of the other;
-- certainly one device, if they are on one link and have the same power and counter, and at least one serial number is
-  unknown;
-- perhaps one device, if they are on two hosts and have the same serial number;
-- perhaps one device, if they are on two ports of one host and have the same driver and unit id, and at least one serial
-  number is unknown;
-- otherwise two devices.
+- they are on one host, and the unit to keep (`remove_duplicates`) has all serial numbers of the other unit;
+- they are on one link, have the same power and counter, and the serial number of at least one is unknown.
 
-A SunSpec chain of several inverters has several serial numbers. If two units have only some of them in common, both
-count the same inverter. Both units are then proposed, but one of them is disabled.
+They are perhaps one device if
+
+- they are on two hosts and have the same serial number;
+- they are on two ports of one host, have the same driver and unit id, and the serial number of at least one is unknown.
 
 If two units are perhaps one device, their values are compared: one unit is read between two reads of the other unit. If
 the result is not certain, both units are proposed, but one of them is disabled.
+
+A SunSpec chain of several inverters has several serial numbers. If two units have only some of them in common, both
+count the same inverter. Both units are then proposed, but one of them is disabled.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ class Boiler:
         self._on = False
 
     def step(self, surplus_W: float) -> float:
-        """Return the power. `surplus_W` is the solar power minus the power of the other loads."""
+        """`surplus_W` is the solar power minus the power of the other loads."""
         enough = 500.0 if self._on else self.RATED_W
         needed = self._COLD_WH + (500.0 if self._on else 0.0)
         room = self._stored_Wh < self._FULL_WH - (0.0 if self._on else 1000.0)
@@ -157,8 +157,8 @@ class Charger:
         self._needed_Wh = 0.0
 
     def step(self, day: int, hour: float, surplus_W: float) -> float:
-        """Return the power. `day` is the number of the local day. `surplus_W` is the solar power minus the power of the
-        household and the heat pump."""
+        """`day` is the number of the local day. `surplus_W` is the solar power minus the power of the household and the
+        heat pump."""
         if day != self._day:
             self._day = day
             self._arrivals = [

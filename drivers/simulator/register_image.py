@@ -58,7 +58,7 @@ class _Words:
 
 
 def _fixed(profile: Profile) -> Image:
-    """Return the registers that `values` does not change: those of marks, and the number of blocks."""
+    """Return the registers that do not depend on the values: `[identify]`, `valid` marks, and the number of blocks."""
     written = _Words({table: {} for table in Table})
     marks = [mark for point in profile.points for mark in (point.valid,) if mark is not None]
     for first in dict.fromkeys(marks + ([profile.identify] if profile.identify else [])):

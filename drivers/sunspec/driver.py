@@ -201,7 +201,6 @@ class SunSpecMeter(SunSpec):
         return frozenset()
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
-        """See `SunSpec.poll`."""
         scan = await super().poll(reader, now)
         return scan._replace(readings=tuple(reading._replace(node=None) for reading in scan.readings))
 

@@ -148,7 +148,8 @@ STORAGE_DETAILS = {
     803: (Rule("ModTmpAvg", Quantity.TEMPERATURE),),
 }
 
-# The lifetime counter of the status model. It is used only if the models of INVERTERS give no lifetime counter.
+# The lifetime counter of the status model. It is used only if the models of INVERTERS lack the point of a lifetime
+# counter. A point without a value is not replaced.
 STATUS = {122: (Rule("ActWh", Quantity.PRODUCED_ENERGY),)}
 
 # Sums over the DC inputs. Model 160 has only positive powers, and one input for each direction of the battery. In

@@ -53,7 +53,6 @@ class SolarEdge(SunSpec):
         return super().nodes | {STORAGE}
 
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
-        """See `SunSpec.poll`."""
         scan = await super().poll(reader, now)
         answers = [answer for each in self._batteries if (answer := await each.poll(reader, now))]
         with_power = [values for answer in answers if (values := _by_quantity(answer))[POWER].quality is Quality.GOOD]
