@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent.config import is_time_zone
+
 _ROUTES = Path("/proc/net/route")
 _LEAST_PREFIX = 22
 """The prefix length of the largest network that is proposed. The scan of a larger network would take long."""
@@ -50,4 +52,4 @@ def timezone(localtime: Path = Path("/etc/localtime")) -> str | None:
     name = os.environ.get("TZ", "").lstrip(":") or str(localtime)
     if name.startswith("/"):
         name = str(Path(name).resolve()).partition("/zoneinfo/")[2]
-    return name if "/" in name else None
+    return name if "/" in name and is_time_zone(name) else None

@@ -228,20 +228,23 @@ def write(config: Path, text: str, token_file: Path, token: str | None) -> None:
     """Write a new configuration, and its token unless `token` is None. Raises OSError.
 
     Raises FileExistsError if `config` has a text that must be kept (`_replaceable`), or if there is a token and the
-    token file is not empty. If the configuration cannot be written, the token is removed again.
+    token file is not blank. If the configuration cannot be written, the token is removed again.
     """
     reader, root = service(), os.geteuid() == 0
-    existed = token_file.exists()
+    blank: str | None = None
     if token is not None:
-        _write_file(token_file, f"{token}\n", "", token_access(config, reader, root=root))
+        if token_file.exists():
+            there = content(token_file)
+            blank = "" if there.removeprefix("\ufeff").strip() else there
+        _write_file(token_file, f"{token}\n", blank or "", token_access(config, reader, root=root))
     try:
         before = content(config) if config.exists() else ""
         expected = before if _replaceable(config, before) else ""
         _write_file(config, text, expected, access(config, reader, root=root))
     except BaseException:
         if token is not None and not _has(config, text):
-            if existed:
-                token_file.write_text("", encoding="utf-8")
+            if blank is not None:
+                token_file.write_text(blank, encoding="utf-8")
             else:
                 token_file.unlink(missing_ok=True)
         raise

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agent.config.model import Config, DriversConfig, LogConfig, OutboxConfig
     from agent.config.push import PushConfig, RetryConfig
     from agent.config.status import StatusConfig
+    from agent.config.types import is_time_zone
 
 _MODULES = {
     "devices": ("ConnectionConfig", "DeviceConfig"),
@@ -30,6 +31,7 @@ _MODULES = {
     "model": ("Config", "DriversConfig", "LogConfig", "OutboxConfig"),
     "push": ("PushConfig", "RetryConfig"),
     "status": ("StatusConfig",),
+    "types": ("is_time_zone",),
 }
 """Module that imports pydantic → its names, which `__getattr__` imports at their first use."""
 
@@ -52,6 +54,7 @@ __all__ = [
     "StatusConfig",
     "credential_of",
     "did_you_mean",
+    "is_time_zone",
     "load",
     "load_apart",
     "load_profile_dirs",

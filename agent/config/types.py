@@ -42,11 +42,18 @@ _MAX_AMOUNT = 1e15
 """Maximum of a number in the unit of a quantity, such as W or Wh."""
 
 
-def _timezone(name: str) -> str:
+def is_time_zone(name: str) -> bool:
+    """Whether the IANA time zone database of this machine has this name."""
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise ValueError("must be a name of the IANA time zone database, such as Europe/Brussels") from None
+        return False
+    return True
+
+
+def _timezone(name: str) -> str:
+    if not is_time_zone(name):
+        raise ValueError("must be a name of the IANA time zone database, such as Europe/Brussels")
     return name
 
 

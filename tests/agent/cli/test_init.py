@@ -391,6 +391,7 @@ def test_the_unchanged_example_is_replaced_and_a_changed_one_is_not(
 def test_an_empty_file_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
     config = tmp_path / "config.toml"
     config.write_text(blank)
+    (tmp_path / "token").write_text(blank)
     answered(monkeypatch, *ANSWERS, "no")
     assert init(config).returncode == 0
     assert tomllib.loads(config.read_text())["site"]["node_id"] == "SITE_1"

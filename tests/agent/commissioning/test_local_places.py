@@ -35,8 +35,9 @@ def test_the_time_zone_of_the_machine(tmp_path: Path, monkeypatch: pytest.Monkey
     assert timezone(tmp_path / "missing") is None
     monkeypatch.setenv("TZ", ":Europe/Paris")
     assert timezone(link) == "Europe/Paris"
-    monkeypatch.setenv("TZ", "CET-1")
-    assert timezone(link) is None
+    for rule in ("CET-1", "CET-1CEST,M3.5.0/2,M10.5.0/3", "Europe/Nowhere", "../Europe/Paris"):
+        monkeypatch.setenv("TZ", rule)
+        assert timezone(link) is None
     for path in (link, "/usr/share/zoneinfo/Europe/Brussels"):
         for colon in ("", ":"):
             monkeypatch.setenv("TZ", f"{colon}{path}")
