@@ -1,4 +1,4 @@
-"""Estimates whether each link is fast enough for the poll intervals of its devices. Pure."""
+"""Finds the links that are too slow for the poll intervals of their devices or for the deadline of a push. Pure."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from drivers.modbus import Link, LinkSettings
 from drivers.profile import RegisterDriver
 
 GATEWAY_S = 0.02
-"""The assumed time of one request over the network. If a gateway has a slow serial line, a request takes longer."""
+"""Assumed time of one request over the network. A gateway with a slow serial line needs longer."""
 SERIAL_ANSWER_S = 0.01
-"""The assumed time from a request to the reply of a device on a serial line."""
+"""Assumed time from a request to the reply of a device on a serial line."""
 _BITS_PER_BYTE = 11
 """8 data bits, start bit, parity bit and stop bit."""
 _REQUEST_BYTES = 8
 _REPLY_BYTES = 5
-"""The bytes of an RTU reply without its registers."""
+"""An RTU reply without its registers."""
 _UNKNOWN_REQUESTS = 3
-"""The assumed number of requests for a device whose registers are known only after its first poll."""
+"""Assumed number of requests of a device whose registers are known only after its first poll."""
 
 
 def estimates(connection: Connection) -> dict[Device, float]:
     """Return the estimated seconds of one poll of each device.
 
-    Empty if the link is not a Modbus link. Also empty if the link goes over the network and has only one device,
-    because the speed of this device is not known.
+    Empty if the link is not a Modbus link. Also empty for a network link with only one device: `GATEWAY_S` is an
+    estimate for the devices behind a gateway.
     """
     link = connection.link
     if not isinstance(link, Link) or (not link.settings.serial and len(connection.devices) == 1):
@@ -49,8 +49,8 @@ def slow_links(
 ) -> Iterator[str]:
     """Yield one sentence for each link that is too slow for the poll intervals of its devices or for `deadline_s`.
 
-    `deadline_s` is the shortest deadline of the endpoints. `measured_s` has the seconds of one poll of each device that
-    was polled. If `measured_s` is None, the seconds are estimated.
+    `deadline_s` is the shortest deadline of the endpoints. `measured_s`: polled device → seconds of one poll. If it is
+    None, the seconds are estimated.
     """
     for connection in connections:
         poll_s, how = estimates(connection), "estimated; check --online measures it"

@@ -14,7 +14,7 @@ from drivers.errors import DriverError
 from drivers.model import Kind, NodeType, Quality, Quantity, Reading
 from drivers.profile import Point, Profile, RegisterDriver
 
-# Kind of a device → the quantities that its profile should have. A hybrid has an entry for each type of its nodes.
+# Kind of a device, or type of a node of a hybrid → the quantities that the profile should have.
 _WANTED: Mapping[Kind | NodeType, tuple[Quantity, ...]] = {
     Kind.METER: (Quantity.ACTIVE_POWER, Quantity.IMPORTED_ENERGY),
     Kind.INVERTER: (Quantity.ACTIVE_POWER, Quantity.PRODUCED_ENERGY),
@@ -29,7 +29,7 @@ _WANTED: Mapping[Kind | NodeType, tuple[Quantity, ...]] = {
 
 
 def summary(profile: Profile) -> str:
-    """Return the numbers of points and of requests per poll as text, or the Python driver that the profile names."""
+    """Return as text the numbers of points and requests of a poll, or the Python driver that the profile names."""
     if profile.driver is not None:
         return f"read by driver {profile.driver}"
     blocks = RegisterDriver(profile, ReadOptions()).blocks
@@ -39,7 +39,7 @@ def summary(profile: Profile) -> str:
 def advice(profile: Profile) -> Iterator[str]:
     """Yield a line for each quantity of `_WANTED` that the profile lacks, and a line if it has no [identify].
 
-    A substitute (`_gives`) is enough. A profile that names a Python driver gets no line.
+    A quantity with a substitute (`_gives`) gets no line. A profile that names a Python driver gets no line at all.
     """
     for kind_or_node in () if profile.driver else sorted(profile.nodes) or (profile.kind,):
         points = [point for point in profile.points if point.node in (None, kind_or_node)]
@@ -56,7 +56,7 @@ def _gives(point: Point, quantity: Quantity) -> bool:
     )
 
 
-# Quantity → the quantity of `_WANTED` that it replaces. The agent can calculate the fields from either.
+# Quantity → the quantity of `_WANTED` that it replaces.
 _SUBSTITUTES = {
     Quantity.TODAY_IMPORTED_ENERGY: Quantity.IMPORTED_ENERGY,
     Quantity.TODAY_PRODUCED_ENERGY: Quantity.PRODUCED_ENERGY,

@@ -1,12 +1,11 @@
 """Proposes node types and names for the devices that a scan found. Pure.
 
-A scan cannot know what a meter measures. If a hybrid has a grid meter, or a configured device measures the grid, every
-meter is disabled. Otherwise the first meter becomes the grid meter, and every other meter is disabled. A meter remains
-disabled until the installer sets its type, so that nothing is counted twice.
+A scan cannot know what a meter measures. So that nothing is counted twice, at most one unit measures the grid: the
+first hybrid with a grid meter, otherwise the first meter. If a configured device measures the grid, no unit does. Every
+other meter is disabled until the installer sets its type.
 
-A unit that may be the same device as another unit is disabled too, whatever it is. It does not count in these rules,
-with one exception: if nothing else measures the grid, the first such hybrid with a grid meter has a grid node, so that
-the site has one when the installer enables it.
+A unit that may be the same device as another unit (`FoundUnit.doubt`) is disabled. It is chosen for the grid only if it
+is a hybrid and no other unit can be chosen. It then has a grid node, which counts when the installer enables the unit.
 """
 
 from __future__ import annotations
@@ -66,9 +65,9 @@ class Proposal:
     number: int = 1
     """The number of the device at its unit id, from 1. Only further meters (`Match.further`) have a number above 1."""
     nominal_power_W: float | None = None
-    """The power of the load of a relay while it is on; None if the installer gave none."""
+    """The power of the load of a relay while the relay is on; None if the installer gave none."""
     doubt: str = ""
-    """Why another proposal may have the same device; empty if there is no doubt."""
+    """Why another proposal may be for the same device; empty if there is no doubt."""
 
     @property
     def driver(self) -> str:
@@ -104,7 +103,7 @@ class Proposal:
 
 @dataclass(slots=True, eq=False)
 class UnitProposals:
-    """A unit that responded, with its proposals. An unknown unit has none until its driver is chosen."""
+    """A unit that responded, with its proposals. An unknown unit has none until the installer chooses its driver."""
 
     place: SearchLocation
     unit: FoundUnit
@@ -138,9 +137,9 @@ def _proposals(
 
 
 def proposal(link: LinkSettings, unit_id: int, match: Match, names: Names, *, of_grid: bool) -> Proposal:
-    """Return the proposal for one device. `of_grid`: this device measures the grid.
+    """Return the proposal for one device.
 
-    Without `of_grid`, a meter is not enabled, and a hybrid has no grid node.
+    `of_grid`: this device measures the grid. Otherwise a meter is disabled, and a hybrid has no grid node.
     """
     if match.kind is not Kind.HYBRID:
         type_ = match.kind.usual
@@ -153,7 +152,7 @@ def proposal(link: LinkSettings, unit_id: int, match: Match, names: Names, *, of
 
 
 def set_type(one: Proposal, type_: NodeType, names: Names) -> None:
-    """Set the type of a device with one node, and enable the device. A new type gives the node a new name."""
+    """Set the type of a device with one node, and enable the device. If the type changes, the node gets a new name."""
     ((old, name),) = one.nodes.items()
     one.enabled = True
     if type_ is not old:
@@ -162,10 +161,10 @@ def set_type(one: Proposal, type_: NodeType, names: Names) -> None:
 
 
 def settle_grid(proposals: Sequence[Proposal], names: Names, *, has_grid: bool) -> None:
-    """Use the grid meter of at most one hybrid, so that the grid is counted only once.
+    """Give a grid node to at most one hybrid, so that the grid is counted only once.
 
-    If a configured device (`has_grid`), or an enabled device that is no hybrid, measures the grid, use none. Otherwise
-    use that of the first enabled hybrid with a grid meter, or of the first disabled one if none is enabled.
+    No hybrid gets it if a configured device (`has_grid`) or an enabled device that is no hybrid measures the grid.
+    Otherwise the first enabled hybrid with a grid meter gets it. If none is enabled, the first disabled one gets it.
     """
     measured = has_grid or any(each.measures_grid and not each.is_hybrid for each in proposals)
     hybrids = [each for each in proposals if each.has_grid_meter]
@@ -178,13 +177,13 @@ def settle_grid(proposals: Sequence[Proposal], names: Names, *, has_grid: bool) 
 
 
 def note_with_address(place: SearchLocation) -> str:
-    """Return the note of a place. The address of the place is put before it if the note does not contain it."""
+    """Return the note of a place. If it does not contain the address of the place, the address is put before it."""
     address = place.link.address
     return place.note if address in place.note else f"{address}: {place.note}"
 
 
 def scan_notes(places: Iterable[SearchLocation], configured: Collection[str]) -> Iterator[str]:
-    """Yield the notes of the scan, and the units that are not proposed because they are configured already.
+    """Yield the notes of the scan, and the units that are not proposed because they are in the configuration.
 
     `configured` has the addresses of units, such as "192.168.1.20:502 unit 1".
     """
@@ -209,10 +208,10 @@ def _is_configured(place: SearchLocation, configured: Collection[str]) -> bool:
 
 
 def without_configured(places: Iterable[SearchLocation], configured: Collection[str]) -> list[SearchLocation]:
-    """Return the places without the units that are configured already.
+    """Return the places without the units that are in the configuration.
 
     A place is omitted if all its units are configured. If its device responds to every unit id, one configured unit id
-    is enough. A place where no unit responds is omitted if it has no note.
+    is enough. A place where no unit responds is kept only if it has a note.
 
     `configured` has the addresses of units, such as "192.168.1.20:502 unit 1".
     """
@@ -229,7 +228,7 @@ def without_configured(places: Iterable[SearchLocation], configured: Collection[
 def _grid_unit(places: Sequence[SearchLocation]) -> FoundUnit | None:
     """Return the unit that gets the grid node: the first hybrid with a grid meter, else the first meter, else None.
 
-    A unit that may be the same device as another unit is chosen only if it is a hybrid and there is no other choice.
+    A unit with a doubt is chosen only if it is a hybrid and there is no other choice.
     """
     units = (unit for place in places for unit in place.units)
     best = [(unit, unit.identity.matches[0]) for unit in units if unit.identity and unit.identity.matches]

@@ -58,12 +58,11 @@ async def push_each(
 
 
 def _route(config: PushConfig) -> str:
-    """Return the URL and the proxy as text, without secrets."""
     return config.shown_url + (f" through the proxy {config.shown_proxy}" if config.proxy_url else "")
 
 
 def in_words(outcome: Outcome, url: str, size: int, took_s: float) -> str:
-    """Return the outcome as one line. `size` is the size of the body in bytes."""
+    """Return the outcome as one line. `size`: bytes of the body."""
     if isinstance(outcome, Delivered):
         doubt = f"; {_PAGE}" if outcome.page else ""
         return f"delivered: HTTP {outcome.status} from {url}, {size} bytes in {took_s:.2f} s{doubt}"

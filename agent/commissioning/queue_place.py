@@ -17,12 +17,12 @@ _OF_THE_KERNEL = frozenset(
 
 
 def why_not_kept(path: Path, mounts: str | None = None) -> str | None:
-    """Return why a file at `path` is deleted by a restart or cannot exist; None if it is kept, or if this is not known.
+    """Return why a restart deletes a file at `path`, or why no file can be there; None if it is kept, or not known.
 
     Symbolic links are followed. `mounts` is the content of /proc/self/mountinfo; None: read it from there.
     """
     try:
-        # Some file systems are mounted at the first access. `resolve` is such an access, so the list then has them.
+        # `resolve` comes first: it accesses the path, and some file systems are mounted at their first access.
         place = path.resolve()
         if mounts is None:
             mounts = _MOUNTS.read_text(errors="surrogateescape")

@@ -33,7 +33,7 @@ class SiteReading:
 
 
 class _Collector:
-    """The `PollListener` of the round. It passes each result to the aggregator, and stores it in `result`."""
+    """The `PollListener` of the round. Passes each result to the aggregator, and stores it in `result`."""
 
     def __init__(self, aggregator: Aggregator, clock: Clock, result: SiteReading, step: Callable[[str], None]) -> None:
         self._aggregator = aggregator
@@ -90,7 +90,7 @@ async def read_site(config: Config, site: Site) -> SiteReading:
 def _copy(state: Path, scratch: Path) -> Path:
     """Copy the daemon's file of energies and its write-ahead log into `scratch`. Return the path of the copy.
 
-    If there is no file of energies, or if this user cannot read it, the copy does not exist.
+    The copy does not exist if there is no such file, or if this user cannot read it.
     """
     for suffix in ("", "-wal"):
         source = state.with_name(state.name + suffix)

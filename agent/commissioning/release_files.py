@@ -30,8 +30,8 @@ def example() -> str:
 def write(directory: Path) -> list[Path]:
     """Copy the files into `directory`, which is created if it does not exist. Return their paths, sorted.
 
-    Raises FileExistsError with the path if `directory` already has one of the files; nothing is written then. Raises
-    OSError if a file cannot be read or written.
+    Raises FileExistsError with the path, before anything is written, if `directory` already has one of the files.
+    Raises OSError if a file cannot be read or written.
     """
     targets = [directory / name for name in _PLACES]
     for target in targets:

@@ -34,7 +34,7 @@ from drivers.scan import (
 
 Request = tuple[Targets, ScanSettings]
 _MOST_REASONS = 4
-"""`closed_reasons` names at most this many ports."""
+"""If more ports could not be opened, `closed_reasons` names none."""
 _HOST_TRANSPORTS = [name for name, kind in TRANSPORTS.items() if kind.medium == "tcp"]
 """The transports over which hosts can be scanned: TCP without TLS.
 
@@ -108,7 +108,7 @@ def scan(targets: Targets, settings: ScanSettings, profiles: Sequence[Profile]) 
 
 
 def asked_units(targets: Targets, settings: ScanSettings) -> str:
-    """Return comments: the unit ids that the scan tried, and those that it did not. Empty if --units was given."""
+    """Return comments about the unit ids that the scan tried, and did not try. Empty if --units was given."""
     if settings.units is not None:
         return ""
     media = [serial for serial, found in ((False, targets.hosts), (True, targets.serial_ports)) if found]
@@ -116,7 +116,7 @@ def asked_units(targets: Targets, settings: ScanSettings) -> str:
 
 
 def _asked_units(settings: ScanSettings, *, serial: bool, named: bool) -> str:
-    """Return the comments for the hosts, or for the serial ports. With `named`, they say for which."""
+    """Return the comments for hosts, or for serial ports (`serial`). With `named`, the comments say which."""
     last = LAST_SERIAL_UNIT_ID if serial else MAX_UNIT_ID
     where = f" on {'serial ports' if serial else 'hosts'}" if named else ""
     units = sorted(settings.usual_units(serial=serial))
@@ -128,7 +128,7 @@ def _asked_units(settings: ScanSettings, *, serial: bool, named: bool) -> str:
 
 
 def _by_frequency(profiles: Sequence[Profile]) -> tuple[int, ...]:
-    """Return the usual unit ids of the device families, the most frequent first."""
+    """Return the default unit ids of the profiles, the most frequent first."""
     found = Counter(unit for profile in profiles if (unit := profile.link.unit_id) is not None)
     return tuple(sorted(found, key=lambda unit: (-found[unit], unit)))
 
@@ -147,15 +147,14 @@ def _ranges(numbers: Sequence[int]) -> str:
 def closed_reasons(scanner: Scanner) -> list[str]:
     """Return the lines that say why nothing was found.
 
-    If 1 to `_MOST_REASONS` ports of hosts could not be opened, each of these ports has one line. Otherwise the result
-    is one general line.
+    If 1 to `_MOST_REASONS` ports of hosts could not be opened, each has one line. Otherwise there is one general line.
     """
     closed = scanner.closed
     return closed if 0 < len(closed) <= _MOST_REASONS else ["no device found"]
 
 
 def _progress_bar(scanner: Scanner, total: int) -> AbstractContextManager[object]:
-    """Return a progress bar for the terminal. It reads the state of `scanner` each time it is drawn."""
+    """Return a progress bar that shows the state of `scanner`."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TimeElapsedColumn
     from rich.text import Text

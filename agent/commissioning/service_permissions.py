@@ -18,14 +18,14 @@ _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - pl
 """ProtectHome= and PrivateTmp= of the unit hide these directories from the service."""
 _UNIT = "telemetry-agent.service"
 _UNIT_DIRECTORIES = tuple(Path(place, "systemd/system") for place in ("/etc", "/run", "/usr/local/lib", "/usr/lib"))
-"""The directories of systemd units. A file replaces those of the same name in later directories."""
+"""The directories of systemd units. A file replaces the files of the same name in later directories."""
 _CREDENTIAL = re.compile(r"\s*(Load|Set)Credential(?:Encrypted)?\s*=\s*(?:([^:]+?)(?::(.+?))?)?\s*")
 """The groups: the word Load or Set, the name of the credential, and its file (Load) or its value (Set).
 
-All but the first are None if nothing is assigned: this resets the list. Without a file, systemd searches for a file of
-the credential's name."""
+If nothing is assigned, only the word is not None: systemd then resets the list. If only the file of Load is None,
+systemd searches for a file with the name of the credential."""
 _BLANK = re.compile(r"(\s|\\[nrt])*")
-"""A value of SetCredential= that is no token, as in the unit."""
+"""A value of SetCredential= that is no token. The unit has such a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,9 @@ def service() -> ServiceUser | None:
 def unreadable_files(config: Config, file: Path, reader: ServiceUser) -> Iterator[str]:
     """Yield a sentence for each file that the service needs and cannot read.
 
-    The files are the configuration `file`, the files that it names, and the site's own profiles. Two kinds of files are
-    not checked:
-
-    - The token files of endpoints: `unreadable_tokens` checks them.
-    - The files of disabled endpoints. The service does not use them.
+    The files are the configuration `file`, the files that it names, and the site's own profiles. The token files of
+    endpoints are omitted, because `unreadable_tokens` checks them. The files of disabled endpoints are omitted, because
+    the service does not use them.
 
     Yield another sentence if the queue is outside the directory that the service can write to.
     """
@@ -108,9 +106,9 @@ def unreadable_tokens(
 def missing_credentials(directories: Sequence[Path] = _UNIT_DIRECTORIES) -> Iterator[str]:
     """Yield a sentence for each credential that a drop-in loads from a file that does not exist.
 
-    The file is not necessary if SetCredential= in the unit or in a drop-in gives the credential a value that is not
-    blank. The unit's own value of `push_token` is blank. The files of credentials in the unit itself are optional.
-    Yield nothing if this user cannot read all files of the unit, because any of them may give the value.
+    A credential is omitted if SetCredential= in the unit or in a drop-in gives it a value that is not blank. The files
+    of credentials that the unit itself loads are optional. Yield nothing if this user cannot read all files of the
+    unit, because any of them may give the value.
     """
     credentials = _credentials(directories)
     if credentials is None:
@@ -129,14 +127,12 @@ def missing_credentials(directories: Sequence[Path] = _UNIT_DIRECTORIES) -> Iter
 
 @dataclass(frozen=True, slots=True)
 class _Unreadable:
-    """Why the service cannot read a file, and the remedy."""
-
     fault: str
     remedy: str
 
 
 def _unreadable(path: Path, reader: ServiceUser) -> _Unreadable | None:
-    """Return why the service cannot read the file, and the remedy; None if it can."""
+    """Return why the service cannot read the file, and the remedy; None if it can read the file."""
     if any(path.is_relative_to(place) for place in _HIDDEN):
         return _Unreadable(f"the service has no access to {path}", f"move it to {CONFIG_DIRECTORY}")
     if not reader.reads(path):
@@ -161,7 +157,7 @@ class _Credentials:
 
 
 def _credentials(directories: Sequence[Path]) -> _Credentials | None:
-    """Read the credentials from the unit and its drop-ins. Return None if this user cannot read all of these files."""
+    """Read the credentials from the unit and its drop-ins. Return None if this user cannot read one of these files."""
     try:
         texts = [(path, path.read_text(encoding="utf-8", errors="replace")) for path in _unit_files(directories)]
     except OSError:

@@ -31,7 +31,7 @@ class SiteResult:
     endpoints: dict[str, ProbeResult]
     """By name, in the order of the configuration."""
     hint: str | None = None
-    """A hint about the powers of the whole site; None if there is no hint, or if not all powers are known."""
+    """A hint about the powers of the whole site; None without a hint, or if a power is unknown."""
     clock: str = ""
     """Whether the clock is synchronised, in words."""
     slow: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class SiteResult:
 async def check_site(config: Config, site: Site, clock: Clock) -> SiteResult:
     """Poll every device, and connect to every enabled endpoint. No message is sent.
 
-    A device is polled again if its first poll fails. Links are polled in parallel.
+    Links are polled in parallel.
     """
     identifier = Identifier(Catalogue(config.drivers.profile_dirs).profiles()[0], clock.monotonic)
     with steps(STEPS * len(site.devices)) as step:
@@ -92,8 +92,8 @@ def _clock(now: float) -> str:
 def _powers(devices: list[DeviceResult]) -> tuple[dict[NodeType, float], tuple[str, ...]]:
     """Return the power of each type in W, and the nodes whose power is unknown.
 
-    Relays are omitted, because they measure no power. Nodes that are not in the total are omitted as well. A node that
-    reports no power counts 0 W if it may be silent (`when_offline` is not `missing`). Otherwise its power is unknown.
+    Relays are omitted, because they measure no power. Nodes that are not in the total are omitted. A node that reports
+    no power counts 0 W if `when_offline` is not `missing`. Otherwise its power is unknown.
     """
     found = {
         node.node_id: reading.value

@@ -94,7 +94,7 @@ def _value_rows(result: DeviceResult) -> Iterable[tuple[str, ...]]:
 def as_json(result: SiteResult, warnings: Sequence[str]) -> str:
     """Return the results as JSON: of the site, of each endpoint, and of each device with its values.
 
-    `warnings` are those about the configuration.
+    `warnings` are about the configuration.
     """
     return json.dumps(
         {

@@ -1,4 +1,4 @@
-"""Warnings about settings, mostly of devices, that are allowed but probably a mistake. No device is polled."""
+"""Warnings about settings that are allowed but probably a mistake. No device is polled."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def warnings(config: Config, site: Site, file: Path, environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield all warnings of `check`. `file` is the file of the configuration."""
+    """Yield all warnings of `check`. `file` is the configuration file."""
     yield from site_doubts(config, site)
     yield from advice(config, file, environ)
     yield from slow_links(site.connections, config.shortest_deadline_s)
@@ -47,19 +47,19 @@ def unread(devices: Sequence[Device]) -> Iterator[str]:
     for device in devices:
         types = read.pop((device.address, device.driver_name), None)
         if types is None or not isinstance(device.driver, RegisterDriver):
-            continue  # another [[device]] table of the same device came first, or the driver discovers its nodes
+            continue  # another [[device]] table of the device came first, or the driver discovers its nodes
         yield from (f"{device.name}: {sentence}" for sentence in unread_nodes(device.driver.nodes - types))
 
 
 def unread_nodes(types: Collection[NodeType]) -> Iterator[str]:
-    """Yield the sentence that nodes of these types of a device are not polled. Yield nothing if `types` is empty."""
+    """Yield a warning that the nodes of these types are not polled. Yield nothing if `types` is empty."""
     if types:
         names = " and ".join(each.value for each in NodeType if each in types)
         yield f"{names} of this device are not polled; add them to nodes to poll them"
 
 
 def _without_capacity(devices: Iterable[Device]) -> Iterator[str]:
-    """Warn of each battery that reports its charge but has no capacity, reported or configured.
+    """Warn of each battery that reports its charge, if its capacity is neither reported nor configured.
 
     SunSpec devices are omitted, because what they report is known only after a poll.
     """
@@ -80,7 +80,7 @@ def _without_capacity(devices: Iterable[Device]) -> Iterator[str]:
 
 
 def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
-    """Warn of several nodes in the total with the same type, address and channel.
+    """Warn if several nodes in the total have the same type, address and channel.
 
     Relays and contacts are omitted, because an output and an input of one board can have the same channel number.
     """
@@ -97,7 +97,7 @@ def _read_twice(devices: Iterable[Device]) -> Iterator[str]:
 
 
 def _two_types(devices: Iterable[Device]) -> Iterator[str]:
-    """Warn of each meter that is read for nodes of different types. Hybrids are omitted: they feed such nodes."""
+    """Warn of each meter that feeds nodes of different types. Only a hybrid can feed several types."""
     found: dict[tuple[str, str], list[str]] = {}
     for device in devices:
         for node in device.nodes:
@@ -109,7 +109,7 @@ def _two_types(devices: Iterable[Device]) -> Iterator[str]:
 
 
 def _together(names: Sequence[str]) -> str:
-    """Return the names as the subject of a sentence, such as "a and b both"."""
+    """Return the subject of a sentence, such as "a and b both"."""
     return f"{' and '.join(names)} {'both' if len(names) == 2 else 'all'}"
 
 

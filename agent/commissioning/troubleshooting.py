@@ -19,8 +19,8 @@ from drivers.errors import (
 )
 from drivers.protocol import USUAL_PORTS, link_address
 
-# Error → hint: for links over the network, for serial lines, and for both. The entries for both come last. The first
-# entry that fits the error is used. `{scan}` becomes the scan command for the link.
+# Error → hint: for links over the network, for serial lines, and for both. The first entry that fits the error is used;
+# the entries for both come last. `{scan}` becomes the scan command for the link.
 _NETWORK: tuple[tuple[type[Exception], str], ...] = (
     (SilentError, "is the unit id correct? `{scan} --units 1-247` finds the unit ids that answer"),
     (RtuFrameError, "the converter does not translate to Modbus TCP: set transport = rtu_over_tcp"),
@@ -72,7 +72,7 @@ def state_in_words(error: Exception) -> str:
 
 
 def failure_line(name: str, address: str, error: Exception) -> str:
-    """Return the line for a device that could not be read."""
+    """Return the line for a device that could not be read, with a hint."""
     hint = remedy(error, address)
     return f"{name} ({address}): {without_address(error, address)}" + (f"; {hint}" if hint else "")
 
