@@ -4,9 +4,9 @@ Add a key in the model of its table, then in config.example.toml. `make schema` 
 A `ConfigError` has one line per mistake. The line names the file or variable, the key, the rule, and the wrong value
 unless the value may be a secret.
 
-pydantic validates the models. It would stay in memory if the daemon imported it. So `load_apart` reads the
-configuration in a process of its own (docs/decisions/0010-configuration-apart.md), and this package imports the models
-only when they are used.
+pydantic, which validates the models, would stay in the memory of the daemon. So `load_apart` reads the configuration
+in a process of its own (docs/decisions/0010-configuration-apart.md), and this package imports the models only when they
+are used.
 """
 
 from importlib import import_module
@@ -33,7 +33,7 @@ _MODULES = {
     "status": ("StatusConfig",),
     "types": ("is_time_zone",),
 }
-"""Module that imports pydantic → its names, which `__getattr__` imports at their first use."""
+"""Module that imports pydantic → its names. `__getattr__` imports them at their first use."""
 
 __all__ = [
     "DEFAULT_LISTEN",
@@ -70,7 +70,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Return the object of a name in `_MODULES`. Its module is imported at the first use. Raises AttributeError."""
     for module, names in _MODULES.items():
         if name in names:
             return getattr(import_module(f"agent.config.{module}"), name)

@@ -1,7 +1,7 @@
 """Reads the configuration in a process of its own, so that pydantic does not stay in the memory of the daemon.
 
-The process validates the file. It returns the values as plain tables (`agent.config.tables`), or the mistakes. At a
-start, the daemon waits for the process before the first poll. During a reload, the daemon continues to poll.
+The process returns plain tables (`agent.config.tables`), or the mistakes. At a start, the daemon waits for the process
+before the first poll. During a reload, the daemon continues to poll.
 """
 
 from __future__ import annotations
@@ -34,10 +34,7 @@ class Loading:
     """A configuration that is being read."""
 
     def __init__(self, path: Path, environ: Mapping[str, str] | None = None) -> None:
-        """Start the process. Raises OSError if this is not possible.
-
-        `environ` is the environment of the process; None: the environment of the caller.
-        """
+        """Start the process. `environ` is its environment; None: that of the caller. Raises OSError."""
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and code of this module
             [sys.executable, "-I", "-c", _CODE, str(path), *sys.path],
             env=None if environ is None else dict(environ),
@@ -49,8 +46,8 @@ class Loading:
     def result(self) -> Config:
         """Wait for the configuration and return it as plain tables, with the values and properties of a `Config`.
 
-        Raises ConfigError if the configuration has mistakes. Raises RuntimeError if the process failed. An exception
-        that ended the process is on standard error.
+        Raises ConfigError if the configuration has mistakes. Raises RuntimeError if the process failed; its exception
+        is on standard error.
         """
         with self._process:
             try:
@@ -66,14 +63,14 @@ class Loading:
 
 
 def load_apart(path: Path, environ: Mapping[str, str] | None = None) -> Config:
-    """Read and check `path` like `load`, in a process of its own. See `Loading`."""
+    """Read and check `path` like `load`, in a process of its own. Raises as `Loading` does."""
     return Loading(path, environ).result()
 
 
 def answer(path: str) -> None:
-    """Write the pickled configuration, or the list of its mistakes, to standard output.
+    """Write the pickled configuration, or the list of its mistakes, to standard output. The process runs this.
 
-    All other output of this process goes to standard error.
+    All other output of the process goes to standard error.
     """
     from agent.config.loader import load
 
@@ -88,7 +85,7 @@ def answer(path: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return a copy of the value. Each model in it becomes an object of its base class in `agent.config.tables`."""
+    """Return a copy of `value` in which each model is an object of its base class in `agent.config.tables`."""
     if isinstance(value, BaseTable):
         kind = next(each for each in type(value).__mro__ if each.__module__ == BaseTable.__module__)
         table: BaseTable = object.__new__(kind)

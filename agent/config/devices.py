@@ -83,8 +83,8 @@ class DeviceConfig(Section, DeviceTable):
     push: StrictBool = True
     """false: the device is polled, but not sent and not in the total."""
     within: Identifier | None = None
-    """The node of the same type whose meter measures this device too. The device is sent, but not added to the total
-    if that node is sent too."""
+    """The node of the same type whose meter also measures this device. This device is sent, but not added to the
+    total of an endpoint that gets that node."""
     host: Host | None = None
     """The name or the address; without `connection`. Devices with the same host and port share one link."""
     port: Port | None = None
@@ -107,8 +107,8 @@ class DeviceConfig(Section, DeviceTable):
     energy_capacity_Wh: Watts | None = None
     """The capacity of a battery that does not report it."""
     limits: dict[LimitedQuantity, Limit] = Field(default_factory=dict)
-    """The physical range of quantities, such as `{ active_power_W = 11000, soc_perc = [0, 100] }`. A reading outside is
-    invalid."""
+    """The physical range of quantities, such as `{ active_power_W = 11000, soc_perc = [0, 100] }`. A reading outside
+    its range is invalid."""
     timeout_s: Seconds | None = None
     """The time-out of one request. Default: that of the profile, else that of the connection."""
     max_registers: Annotated[StrictInt, Field(ge=1, le=MAX_REGISTERS)] | None = None
@@ -119,9 +119,9 @@ class DeviceConfig(Section, DeviceTable):
     word_order: WordOrder | None = None
     """The order of the registers and bytes of a value. Default: that of the profile."""
     connect_delay_s: Pause | None = None
-    """The pause after connecting. Default: the longer one of the profile and the connection."""
+    """The pause after connecting. Default: that of the profile or that of the connection, whichever is longer."""
     request_gap_s: Pause | None = None
-    """The pause between two requests. Default: the longer one of the profile and the connection."""
+    """The pause between two requests. Default: that of the profile or that of the connection, whichever is longer."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

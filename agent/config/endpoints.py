@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def mistakes(pushes: Sequence[PushConfig], node_ids: Collection[str], enabled: Collection[str]) -> Iterator[str]:
-    """Yield one line per mistake: the key, and the rule that it breaks.
+    """Yield one line per mistake: key and rule.
 
     `node_ids` has the node ids of all devices. `enabled` has only those of enabled devices.
     """
@@ -56,7 +56,7 @@ def _unknown(key: str, push: PushConfig, node_ids: Collection[str]) -> Iterator[
 
 
 def _same_id(key: str, push: PushConfig, node_ids: Collection[str]) -> Iterator[str]:
-    """Yield a line for each node that would have the same id as another node in the messages of the endpoint."""
+    """Yield a line for each node that would have the id of another node in the messages of the endpoint."""
     owner: dict[str, str] = {}
     for node_id in sorted(node_ids):
         if push.chooses(node_id):

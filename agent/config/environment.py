@@ -31,7 +31,7 @@ ONE_OR_SEVERAL = "a list of tables, or a single table"
 class EnvironmentSource(EnvSettingsSource):
     """Returns each top-level key that a variable sets or changes: its value in the file, merged with the variables.
 
-    The name of such a variable begins with PREFIX. The case of its letters does not matter.
+    Names of variables begin with PREFIX, in upper or lower case.
     """
 
     def __init__(self, settings_cls: type[BaseSettings], table: Mapping[str, Any], environ: Mapping[str, str]) -> None:
@@ -39,8 +39,8 @@ class EnvironmentSource(EnvSettingsSource):
         super().__init__(settings_cls, case_sensitive=True, env_prefix=PREFIX, env_nested_delimiter=_DELIMITER)
         self._table = table
         self._keys = _Names(table, environ, settings_cls).keys
-        # Name of a variable → its text. The names are spelled like the keys of the models. A variable that sets a whole
-        # table comes first, so that variables of single keys override the table.
+        # Name of a variable, spelled like the keys of the models → its text. A variable that sets a whole table comes
+        # first, so that variables of single keys override it.
         self.env_vars = {PREFIX + _DELIMITER.join(steps): text for steps, (text, _) in self._keys.items()}
 
     def next_field(self, field: Any, key: str, case_sensitive: bool | None = None) -> FieldInfo | None:  # noqa: FBT001
@@ -73,7 +73,7 @@ class _Names:
 
     def __init__(self, table: Mapping[str, Any], environ: Mapping[str, str], root: type[BaseModel]) -> None:
         self.keys: dict[tuple[str, ...], tuple[str, Any]] = {}
-        """Steps to a key → the text of its variable, and its type annotation. A table comes before its single keys."""
+        """Steps to a key → text of its variable, and annotation of the key. A table comes before its single keys."""
         self._table = table
         self._root = root
         for name in sorted(environ, key=lambda name: (name.count(_DELIMITER), name)):
@@ -99,7 +99,7 @@ class _Names:
         return steps, annotation
 
     def _enter(self, name: str, place: Any, steps: tuple[str, ...], annotation: Any, shown: str) -> Any:
-        """Return the table or list at `steps`: that of the file, merged with a variable that sets the whole table.
+        """Return the table or list at `steps` in the file, merged with a variable that sets the whole table.
 
         Raises ConfigError in these cases:
 
@@ -125,10 +125,7 @@ class _Names:
 
 
 def variable_of(steps: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """Return the name of the variable that sets the key at `steps`, alone or with a table or list around it.
-
-    None if no variable sets it.
-    """
+    """Return the name of the variable that sets the key at `steps`, or a table or list with this key; else None."""
     names = {name.upper(): name for name in environ}
     for length in range(len(steps), 0, -1):
         name = names.get((PREFIX + _DELIMITER.join(steps[:length])).upper())
@@ -146,8 +143,8 @@ def _sets(value: Any, steps: Sequence[str]) -> bool:
 def _step(name: str, step: str, place: Any, annotation: Any) -> tuple[str, Any]:
     """Return the key that `step` names in `place`, and the annotation of its value.
 
-    `place` is a table or a list. In a list, the key is the index of an item. Raises ConfigError for a wrong index,
-    and for a key that a table with fixed keys does not have.
+    In a list, the key is the index of an item. Raises ConfigError for a wrong index, and for a key that a table with
+    fixed keys does not have.
     """
     if isinstance(place, list):
         if not _is_index(step, place):
@@ -182,7 +179,7 @@ def inside(annotation: Any) -> Any:
 
 
 def item_of(annotation: Any, value: object) -> Any:
-    """Return the annotation of the items if a list is expected and `value` is a single table; else `annotation`."""
+    """Return the annotation of one item if `value` is a single table in place of a list; else `annotation`."""
     return inside(annotation) if get_origin(_core(annotation)) is tuple and isinstance(value, dict) else annotation
 
 
@@ -192,7 +189,7 @@ def _may_be_one(annotation: Any) -> bool:
 
 
 def _container(annotation: Any) -> type[dict[str, Any] | list[Any]] | None:
-    """Return the type of a value in the file: dict for a table, list for a list; None for any other value."""
+    """Return the type of the value in the file: dict for a table, list for a list; None for any other value."""
     if get_origin(_core(annotation)) is tuple:
         return list
     return dict if model_in(annotation) is not None or inside(annotation) is not None else None
@@ -228,7 +225,7 @@ def _scalar(text: str, annotation: Any) -> Any:
 
 
 def _merged(base: Any, over: Any) -> Any:
-    """Return `base` merged with `over`. Tables are merged key by key. Any other value is replaced by that of `over`.
+    """Return `base` merged with `over`. Tables are merged key by key. `over` replaces any other value.
 
     If `base` is a list, `over` may be a table: index → the value to merge into that item.
     """

@@ -73,7 +73,7 @@ class ConfigError(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[object]) -> str:
-    """Return the end of an error text: the known names that may be meant by `name`. Empty if there is none."""
+    """Return the end of an error text: the known names that `name` may mean; empty if there is none."""
     from difflib import get_close_matches  # the daemon needs it only for a mistake
 
     names = [str(key) for key in known]
@@ -85,22 +85,22 @@ def did_you_mean(name: str, known: Iterable[object]) -> str:
 
 
 def path_shown(path: Path) -> str:
-    """Return the path for an error text. If the path may be a secret, return words that do not show it."""
+    """Return the path for an error text, or words that do not show it if it may be a secret."""
     if may_be_secret(path):
         return "a relative path; it is not shown because it may be the secret itself"
     return repr(str(path))
 
 
 def name_devices(lines: Iterable[str], names: Sequence[str]) -> list[str]:
-    """Add the name of the device to each key such as `device[3].driver` in `lines`. See `name_items`."""
+    """Add the name of the device to each key such as `device[3].driver`. See `name_items`."""
     return name_items(lines, "device", names)
 
 
 def name_items(lines: Iterable[str], key: str, names: Sequence[str]) -> list[str]:
-    """Return `lines`, with the name of the item added after each path such as `push[3].url`.
+    """Return `lines` with the name of the item after each key such as `push[3].url`.
 
-    `key` is the beginning of these paths, here `push`. `names` has the name of each item, in the order of the file.
-    Nothing is added if the name is empty, or if `names` has no such item.
+    `key` is the beginning of these keys, here `push`. `names` has the name of each item, in the order of the file. If
+    the item has no name there, or an empty one, nothing is added.
     """
 
     def with_name(place: re.Match[str]) -> str:

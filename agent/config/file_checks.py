@@ -1,4 +1,4 @@
-"""Reads the files of certificates, keys and signing secrets that a configuration names, to check them.
+"""Checks the files of certificates, keys and signing secrets that a configuration names.
 
 Without this check, a mistake would appear only at the first push or poll.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def mistakes(config: Config) -> Iterator[str]:
     """Yield one line per unusable file: key, rule, file.
 
-    The files of disabled endpoints are not checked. The module `push_token` checks the tokens of endpoints.
+    The files of disabled endpoints are not checked. `push_token` checks the token files.
     """
     for index, push in enumerate(config.push):
         if push.enabled:

@@ -1,7 +1,4 @@
-"""Reads the configuration: one TOML file and environment variables.
-
-`load` returns a frozen `Config` or raises `ConfigError` with one line per mistake. Unknown keys are mistakes.
-"""
+"""Reads the configuration: one TOML file and environment variables. Unknown keys are mistakes."""
 
 from __future__ import annotations
 
@@ -50,9 +47,9 @@ _LISTS = {
 
 
 def _list_once(path: Path, problem: str) -> str:
-    """Return a hint if the file has several tables of one key, and at least one is [key] instead of [[key]]; else "".
+    """Return a hint if the file has several tables of a key of `_LISTS`, at least one as [key] instead of [[key]].
 
-    Only a key that is in `_LISTS` and in `problem`, the text of the TOML error, gives a hint.
+    Otherwise return "". `problem` is the text of the TOML error; a key that it does not name gets no hint.
     """
     text = path.read_text("utf-8", "replace")
     for key, hint in _LISTS.items():
@@ -63,7 +60,7 @@ def _list_once(path: Path, problem: str) -> str:
 
 
 def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Config:
-    """Check a parsed TOML table; `environ` overrides it. Error texts name the table `origin`. Raises ConfigError."""
+    """Check a parsed TOML table; `environ` overrides it. Error texts name `origin`, its file. Raises ConfigError."""
     try:
         config = Config.merge(table, environ)
     except ValidationError as error:
@@ -78,7 +75,7 @@ def parse(table: dict[str, Any], environ: Mapping[str, str], origin: str) -> Con
 
 
 def _endpoint_names(table: dict[str, Any]) -> list[str]:
-    """Return the name in each [[push]] table; empty if there is only one [push]. A missing or unusable name is "".
+    """Return the name in each [[push]] table; empty for a single [push]. A missing or unusable name is "".
 
     `table` is not validated.
     """
@@ -88,7 +85,7 @@ def _endpoint_names(table: dict[str, Any]) -> list[str]:
 
 
 def _names(table: dict[str, Any]) -> list[str]:
-    """Return one text for each device: its node ids. `table` is not validated. Missing or unusable ids are ""."""
+    """Return the node ids of each device as one text; "" if they are missing or unusable. `table` is not validated."""
     devices = table.get("device")
     if not isinstance(devices, list):
         return []
@@ -105,10 +102,7 @@ class _Part(BaseModel):
 
 
 def load_status(path: Path, environ: Mapping[str, str] | None = None) -> StatusConfig | None:
-    """Read [status] alone, for users who may not read the token of [push]. None if there is no [status].
-
-    Raises ConfigError.
-    """
+    """Read [status] alone, for users who may not read the token of [push]. Raises ConfigError."""
     return _part(path, environ, "status").status
 
 

@@ -63,8 +63,8 @@ class PollConfig(Section):
 
     interval_s: Seconds = 10.0
     """The time between two polls of a device without `poll_interval_s`. It is shortened until it divides the shortest
-    `push.interval_s`. A `poll_interval_s` is shortened in the same way or, if it is longer than the shortest
-    `push.interval_s`, to a multiple of it."""
+    `push.interval_s`. A `poll_interval_s` is shortened in the same way. If it is longer than the shortest
+    `push.interval_s`, it is shortened to a multiple of that."""
     statistic: Literal["last", "mean"] = "last"
     """The power that is sent: the last value, or the time-weighted mean over the push interval."""
     stale_after_s: Seconds = STALE_INTERVALS * 10.0
@@ -86,10 +86,10 @@ class PollConfig(Section):
 
 
 class DriversConfig(Section):
-    """[drivers]: the directories of the site's own profiles."""
+    """[drivers]: where the site's own profiles are."""
 
     profile_dirs: tuple[FilePath, ...] = (PROFILE_DIRECTORY,)
-    """The directories of the site's own profiles. These profiles have the format of the built-in ones."""
+    """The directories of the site's own profiles, which have the format of the built-in ones."""
 
 
 class LogConfig(Section):
@@ -103,7 +103,7 @@ class LogConfig(Section):
 
 
 def _one_or_several(value: Any, several: ValidatorFunctionWrapHandler) -> Any:
-    """Return the endpoints as a tuple. [push] is a single table, or a list of tables."""
+    """Return the endpoints as a tuple. `value` is the single table [push], or a list of tables."""
     return several(value) if isinstance(value, list | tuple) else (PushConfig.model_validate(value),)
 
 
@@ -114,7 +114,7 @@ class Config(BaseSettings, ConfigTable):
 
     site: SiteConfig
     push: Annotated[tuple[PushConfig, ...], Field(min_length=1), WrapValidator(_one_or_several), ONE_OR_SEVERAL]
-    """All endpoints of the file, enabled or not. `endpoints` has only the enabled ones."""
+    """All endpoints. `endpoints` has only the enabled ones."""
     outbox: OutboxConfig = OutboxConfig()
     poll: PollConfig = PollConfig()
     drivers: DriversConfig = DriversConfig()

@@ -125,8 +125,8 @@ class PushConfig(Section, PushTable):
     signing_secret_file: FilePath | None = None
     """The file of a secret `whsec_…`. With it, messages are signed as Standard Webhooks."""
     wait_for_clock_s: Pause = 300.0
-    """After a boot, messages wait at most this time for the time service. While the date is before 2023-11-14, they
-    wait longer. 0: they never wait, whatever the date is."""
+    """After a boot, messages wait at most this time until the time service has set the clock. While the date is before
+    2023-11-14, they wait longer. 0: they never wait, whatever the date is."""
     allow_insecure_http: StrictBool = False
     """true: http is allowed to every address. false: http is allowed only to loopback addresses."""
     sign: SignConfig = SignConfig()

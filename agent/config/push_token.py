@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from agent.config.push import PushConfig
 
 CREDENTIAL = "push_token"
-"""The name of the credential of the endpoint `default`. That of any other endpoint is `push_token.NAME`."""
+"""The credential of the endpoint `default`. The credential of another endpoint NAME is `push_token.NAME`."""
 USABLE = "visible ASCII characters without blanks"
 """What `usable` requires, for error texts."""
 _ALONE = f"must be the token alone: {USABLE}, and no 'Bearer' before it"
 
 
 def token_of(push: PushConfig, environ: Mapping[str, str]) -> Token:
-    """Return the token of [push], from the first of its sources that has a usable one."""
+    """Return the token of the endpoint. See the module for the order of its sources."""
     files = [path for path in (push.token_file, credential_file(push, environ)) if path is not None]
     return Token(files, push.token, lambda text: None if usable(text) else _ALONE)
 
@@ -41,7 +41,7 @@ def mistakes(pushes: Sequence[PushConfig], environ: Mapping[str, str]) -> Iterat
 
 
 def _mistake(push: PushConfig, environ: Mapping[str, str]) -> str | None:
-    """Return the key of the missing or unusable token, the rule and the file; None if no mistake is found."""
+    """Return key, rule and file of a missing or unusable token; otherwise None."""
     if push.token is not None:
         token = push.token.get_secret_value().strip()
         if not token:
@@ -71,7 +71,7 @@ def usable(token: str) -> bool:
 def token_path(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
     """Return the file of the token; None if there is no `token_file` and no systemd credential.
 
-    If there is only one of these, return it. If there are both, return:
+    If both exist, return:
 
     - `token_file`, if it has a usable token.
     - Otherwise the systemd credential, if it has a usable token, or if this process cannot read it.
@@ -96,7 +96,7 @@ def _text(path: Path) -> str | None:
 
 
 def credential_of(push: PushConfig) -> str:
-    """Return the name of the endpoint's systemd credential."""
+    """Return the name of the systemd credential of the endpoint."""
     return CREDENTIAL if push.name == DEFAULT_NAME else f"{CREDENTIAL}.{push.name}"
 
 

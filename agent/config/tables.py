@@ -29,10 +29,9 @@ STALE_INTERVALS = 3.0
 """The default of `poll.stale_after_s` is this many times `poll.interval_s`. If a device has its own
 `poll_interval_s`, its readings are stale after this many of those intervals."""
 ENERGIES = "energy.sqlite3"
-"""The name of the file of the energies, which is beside `outbox.path`."""
+"""The name of the file of the energies, beside `outbox.path`."""
 OWNER_SUFFIX = ".endpoint"
-"""The suffix of a file beside `outbox.path`. This file contains the name of the endpoint whose queue is
-`outbox.path`."""
+"""The suffix of the file beside `outbox.path` that names the endpoint whose queue is `outbox.path`."""
 
 
 def endpoint_key(pushes: Sequence[object], index: int) -> str:
@@ -46,7 +45,7 @@ def is_pattern(text: str) -> bool:
 
 
 def both_tokens_mistake(token: Secret | None, token_file: Path | None) -> str | None:
-    """Return the error text if a table has both a token and a token file; otherwise None."""
+    """Return the error text if a table has both; otherwise None."""
     return "token: give either token or token_file, not both" if token and token_file else None
 
 
@@ -64,7 +63,7 @@ class BaseTable:
     __hash__ = None  # type: ignore[assignment]  # a table can contain dicts
 
     def as_dict(self) -> dict[str, Any]:
-        """Return key → value. A value that is a table becomes a dict too, but not a table in a tuple or a dict."""
+        """Return key → value. A table becomes a dict, except a table inside a tuple or a dict."""
         return {key: value.as_dict() if isinstance(value, BaseTable) else value for key, value in self.__dict__.items()}
 
 
@@ -80,13 +79,11 @@ class PushTable(BaseTable):
         interval_s: int
 
     def chooses(self, node_id: str) -> bool:
-        """Whether `nodes` and `exclude_nodes` choose the node for the messages of this endpoint."""
         chosen = any(self.matches(node_id, each) for each in self.nodes)
         return chosen and not any(self.matches(node_id, each) for each in self.exclude_nodes)
 
     @staticmethod
     def matches(node_id: str, pattern: str) -> bool:
-        """Whether `pattern` is the id itself or matches it."""
         return node_id == pattern or fnmatchcase(node_id, pattern)
 
     @property
@@ -114,7 +111,6 @@ class OutboxTable(BaseTable):
 
     @property
     def energies(self) -> Path:
-        """The file of the energies, beside the queue."""
         return self.path.with_name(ENERGIES)
 
 
@@ -159,12 +155,10 @@ class ConnectionTable(BaseTable):
 
     @property
     def serial(self) -> bool:
-        """Whether the link is a serial port instead of a host."""
         return TRANSPORTS[self.transport].serial
 
     @property
     def used_port(self) -> int:
-        """The configured port, or the default of the transport."""
         return self.port or TRANSPORTS[self.transport].port
 
 
@@ -208,7 +202,6 @@ class ConfigTable(BaseTable):
 
     @property
     def shortest_deadline_s(self) -> float:
-        """The smallest `effective_deadline_s` of the enabled endpoints."""
         shortest_s: float = min(push.effective_deadline_s for push in self.endpoints)
         return shortest_s
 

@@ -34,12 +34,11 @@ from drivers.protocol import MAX_PORT, is_ip_address, zone_mistake
 
 _LONGEST_URL = 8000
 """Maximum characters of a URL. Servers should accept this length (RFC 9110, section 4.1), but may refuse more."""
-# The maxima are far above, the minimum is far below what any site needs. They keep the sums, products and quotients of
-# the numbers of a configuration finite.
+# No site needs values near these limits. They keep sums, products and quotients of configured numbers finite.
 MAX_SECONDS = 1e9
 MIN_SECONDS = 0.001
 _MAX_AMOUNT = 1e15
-"""Maximum of a number in the unit of a quantity, such as W or Wh."""
+"""Maximum of a quantity in its unit, such as W or Wh."""
 
 
 def is_time_zone(name: str) -> bool:
@@ -187,6 +186,6 @@ Limit = Annotated[tuple[float, float], PlainValidator(_limit)]
 
 
 class Section(BaseModel, BaseTable):
-    """The base class of the models of TOML tables. The models are frozen and refuse unknown keys."""
+    """The base class of the models of TOML tables: frozen, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -14,10 +14,10 @@ from agent.config.errors import did_you_mean
 from agent.security import without_secrets
 
 _TABLES = frozenset({"dict_type", "model_type", "model_attributes_type"})
-"""Pydantic's types of the errors for a value that is not a table."""
+"""Types of pydantic's errors for a value that must be a table but is not."""
 _HIDDEN = _TABLES | {"path_type"}
-"""The types of errors whose value is not shown. A value in place of a table may contain a token, as the table could. A
-value in place of a file name, such as that of `token_file`, may be the secret itself."""
+"""Types of errors whose value is not shown. A value in place of a table may contain a token. A value in place of a file
+name may be the secret itself, for example in `token_file`."""
 
 # If a table can have more keys than this, the error text lists none of them.
 _MOST_LISTED = 12
@@ -28,13 +28,13 @@ _MOST_SHOWN = 120
 def explain(error: ValidationError, environ: Mapping[str, str], origin: str, root: type[BaseModel]) -> Iterator[str]:
     """Yield one line per mistake: origin, key, rule, value. `root` is the model of the whole file.
 
-    The origin is the variable of `environ` that sets the key. If no variable sets the key, the origin is `origin`.
+    The origin is the variable of `environ` that sets the key, otherwise `origin`.
     """
     items = error.errors(include_url=False)
     for item in items:
         loc = item["loc"]
         if item["type"] == "too_short" and any(other["loc"][: len(loc)] == loc for other in items if other is not item):
-            continue  # pydantic counts only the correct items of the list, and each wrong item has a line of its own
+            continue  # pydantic counts only the correct items of the list; each wrong item has a line of its own
         place, steps = _place(loc)
         message = f"{place}{_rule(item, place, steps, root)}"
         yield f"{origin_of(message, environ, origin)}: {message}"
@@ -66,7 +66,7 @@ def _place(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
 
 
 def _rule(item: Any, place: str, steps: list[str], root: type[BaseModel]) -> str:
-    """Return the part of the line after the key at `place`: the rule, the value found, and what to write instead."""
+    """Return the part of the line after the key: the rule, the value found, and what to write instead."""
     kind, message, value = item["type"], item["msg"], item["input"]
     if kind == "extra_forbidden":
         return f": unknown key{_instead(steps, root)}"
@@ -98,9 +98,9 @@ _PLAIN_WORDS = {
 
 
 def _shown(value: object, *, hidden: bool) -> str:
-    """Return the value for an error text, without secrets. `hidden`: only the kind of the value is shown.
+    """Return the value for an error text, without the secrets of URLs. `hidden`: show only the kind of the value.
 
-    A table is never shown, because it may hold a token. A text may be a URL with a password.
+    A table is never shown, because it may hold a token.
     """
     if isinstance(value, dict):
         return "a table"
@@ -120,7 +120,7 @@ def _safe(value: object) -> object:
 
 
 def _remedy(item: Any, steps: list[str]) -> str:
-    """Return the end of an error text for a value: what to write instead. Empty if this is not known."""
+    """Return what to write instead of a wrong value, as the end of an error text; empty if not known."""
     kind, value = item["type"], item["input"]
     if kind in ("literal_error", "enum") and isinstance(value, str):
         return did_you_mean(value, re.findall(r"'([^']*)'", item["ctx"]["expected"]))
@@ -136,7 +136,7 @@ def _remedy(item: Any, steps: list[str]) -> str:
 
 
 def _instead(steps: list[str], root: type[BaseModel]) -> str:
-    """Return the end of an error text for an unknown key: its place, a similar key, or else all keys of the table.
+    """Return the end of an error text for an unknown key: its table, a similar key, or else all keys of the table.
 
     Empty if there is no similar key and the table has free names or more than `_MOST_LISTED` keys.
     """
