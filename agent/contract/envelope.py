@@ -1,7 +1,4 @@
-"""Changes the `time` and the compression of a message. Works on bytes and knows no field of a device. Pure.
-
-Delivery uses only this module of the contract.
-"""
+"""Changes the `time` and the compression of a message. Works on bytes and knows no field of a device. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ _TIME = re.compile(rb'^\{"time":("?)-?\d+"?')
 def with_time(body: bytes, time: int) -> bytes:
     """Return the message with another `time`, in Unix seconds.
 
-    A number stays a number, and a string stays a string. `body` must not be compressed.
+    A number stays a number, a string stays a string. `body` must not be compressed.
     """
     return _TIME.sub(lambda found: b'{"time":%b%d%b' % (found[1], time, found[1]), body)
 

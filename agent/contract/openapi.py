@@ -1,7 +1,6 @@
 """Makes the OpenAPI 3.1 document of an endpoint from the types of the contract. The daemon does not import this module.
 
-`python -m agent.contract.openapi docs/schema/openapi.json` writes the document. Code generators make server stubs
-from it.
+`python -m agent.contract.openapi docs/schema/openapi.json` writes the document.
 """
 
 from __future__ import annotations
@@ -86,7 +85,7 @@ _HEADERS: tuple[tuple[str, bool, dict[str, Any], str], ...] = (
 
 _REFUSALS = RetryConfig.model_fields["dead_letter_after"].default
 
-# Status → what it means, and what the agent does after it.
+# Status → its meaning, and what the agent does.
 _ANSWERS = {
     "204": "stored, or stored before: the agent deletes the message. Any other 2xx has the same effect",
     "400": f"this message is wrong: after {_REFUSALS} refusals the agent no longer sends it",

@@ -13,9 +13,8 @@ from agent.domain.node import SIGNED
 from agent.energy.days import Basis
 from drivers.model import NodeType, Quantity
 
-# Quantities with the same name as a field of the contract. The active power is a field of every type, so it is not
-# listed. Messages have the field, not the quantity: the field is calculated by the rules of the contract, so it may
-# differ from the register.
+# Quantities with the name of a field of the contract, except the active power, which is a field of every type. Messages
+# have the field, which is calculated by the rules of the contract and may differ from the register.
 _FIELDS = {
     NodeType.GRID: frozenset({Quantity.TODAY_IMPORTED_ENERGY, Quantity.TODAY_EXPORTED_ENERGY}),
     NodeType.STORAGE: frozenset({Quantity.ENERGY_STORED, Quantity.ENERGY_CAPACITY}),
@@ -41,7 +40,7 @@ class PayloadOptions:
     import_limit_W: float | None = None
     export_limit_W: float | None = None
     node_ids: Mapping[str, str] = field(default_factory=dict)
-    """Id of a node → its id in the messages. A node without an entry is sent with its own id."""
+    """Id of a node → its id in the messages, if it is another one."""
     limits: Mapping[str, Any] = field(init=False)
     """The fields of the group `grid` for the configured limits; empty without limits."""
 
@@ -101,10 +100,10 @@ def _node(result: NodeResult, options: PayloadOptions) -> dict[str, Any]:
 
 
 def _all(result: NodeResult) -> dict[str, Any]:
-    """Return the node's quantities that have a value that is not stale, by their names in the payload.
+    """Return the values of the node that are not stale, by their names in the payload.
 
-    The active power and the quantities of `_FIELDS` are omitted, but not the values of their phases. [push.sign]
-    applies to active and reactive power.
+    The active power and the quantities of `_FIELDS` are omitted, but not their values per phase. [push.sign] applies to
+    active and reactive power.
     """
     fields = _FIELDS.get(result.summary.node.type, frozenset())
     return {
@@ -127,7 +126,6 @@ def _rounded(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _quality(members: Sequence[NodeResult]) -> dict[str, Any]:
-    """Return the quality of the values of these nodes; empty without nodes."""
     if not members:
         return {}
     summaries = [result.summary for result in members]

@@ -1,9 +1,8 @@
 """The contract as types: its JSON Schema and a check of one message, for receivers. Not imported by the daemon.
 
 The groups of one node (`GridNode`, `SolarNode` …) allow unknown fields, because a node can have other quantities. The
-other types do not allow unknown fields, so that `unknown_fields` can report them. The published schemas allow unknown
-fields everywhere, because a later release may add some. `python -m agent.contract.schema docs/schema` writes the
-published schemas.
+other types forbid them, so that `unknown_fields` can report them. The published schemas allow them everywhere, because
+a later release may add some. `python -m agent.contract.schema docs/schema` writes these schemas.
 """
 
 from __future__ import annotations
@@ -218,7 +217,7 @@ def message_name(message: dict[str, Any]) -> str:
 
 
 def problems(message: Any) -> list[str]:
-    """Return one line for each mistake of a message; empty if it is valid. An unknown field is not a mistake.
+    """Return one line for each mistake of a message. An unknown field is not a mistake.
 
     A null in an unknown field is reported only if the message has no other mistake.
     """
@@ -234,7 +233,7 @@ def unknown_fields(message: dict[str, Any]) -> list[str]:
 
 
 def _errors(message: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return (place, type, text) of each error that pydantic finds in the message."""
+    """Return (place, pydantic's type of the error, text) of each error in the message."""
     try:
         _adapter(message_name(message)).validate_python(message)
     except ValidationError as error:
@@ -243,7 +242,7 @@ def _errors(message: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _nulls(value: Any, place: str) -> list[str]:
-    """Return the places of null values in `value`, but not in lists. `place` is the place of `value`."""
+    """Return the places of null values in `value`, except in lists. `place` is the place of `value`."""
     if value is None:
         return [place]
     if isinstance(value, dict):
@@ -252,7 +251,7 @@ def _nulls(value: Any, place: str) -> list[str]:
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """Return the published JSON Schema of one message type. It accepts unknown fields."""
+    """Return the published JSON Schema of a message type: a key of `MESSAGES`."""
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:telemetry-push-agent:{name}:{MAJOR}",

@@ -1,8 +1,8 @@
 """From the queue to the endpoint: attempts, outcomes, retries, circuit breaker, backlog, pacing.
 
-Delivery handles bytes and record ids. It knows no device. Of the contract, it knows the field `time` and the
-compression. `sender` describes the path of a message through the modules. Only `stats` says whether the endpoint is
-well. Only `http_client` and `http_errors` use httpx. Only `retry` uses tenacity.
+Delivery handles bytes and record ids, and knows no device. Of the contract, it uses only `envelope`. `sender` describes
+the path of a message through the modules. Only `stats` says whether the endpoint is well. Only `http_client` and
+`http_errors` use httpx. Only `retry` uses tenacity.
 """
 
 from agent.delivery.http_client import Endpoint, LocalError, tls_context

@@ -55,7 +55,7 @@ class Attempts:
     async def send(self, record: Record, *, live: bool) -> Outcome:
         """Send the message, handle the outcome and return it. `live`: whether the message is one of the newest tick.
 
-        If `stop` was called, or if the message has an attempt in progress, return `Stopped` without an attempt.
+        Without an attempt, return `Stopped` after `stop`, and if the message has an attempt in progress.
         """
         if self._stopping or record.seq in self.in_flight:
             return Stopped()
@@ -77,18 +77,17 @@ class Attempts:
         return outcome
 
     def released_by_token(self) -> bool:
-        """End the pause if the endpoint is misconfigured and there is a new token. Return whether the pause ended."""
+        """If the endpoint is misconfigured and there is a new token, end the pause and return True."""
         if self._handler.stats.state is not State.MISCONFIGURED or not self._endpoint.token_changed():
             return False
         self._breaker.release()
         return True
 
     def stop(self) -> None:
-        """Start no further attempt."""
         self._stopping = True
 
     async def ended(self, grace_s: float) -> None:
-        """Wait up to `grace_s` seconds for the attempts in flight. Undelivered messages stay in the queue."""
+        """Wait up to `grace_s` seconds for the attempts in flight."""
         try:
             async with asyncio.timeout(grace_s):
                 await self._idle.wait()

@@ -14,10 +14,10 @@ from agent.delivery.stats import DeliveryStats, State
 from agent.outbox import Record
 from agent.runtime import Clock, sleep_unless
 
-# Seconds between two reads of the queue while no message of the backlog is due, and between two checks while a live
-# message must be sent first.
+# Seconds between two reads of the queue while no message of the backlog is due, and between two checks while live
+# messages come first.
 _IDLE_S = 1.0
-# Seconds between two reads of the queue while there is no backlog. A command may put a dead letter back into the queue.
+# Seconds between two reads of the queue while there is no backlog. They find what a command put back into the queue.
 _ASLEEP_S = 30.0
 # Maximum number of messages that one read returns.
 _READ_AT_ONCE = 16
@@ -41,9 +41,8 @@ class BacklogWorker:
     ) -> None:
         """`live_open` returns the number of live messages whose retries have not ended.
 
-        `steady_time` returns the present Unix second, for the comparison with `Record.next_try`. Steps of the wall
-        clock after the start do not change it. After the start, the backlog waits for the first attempt of a live
-        message, but at most `live_within_s` seconds.
+        `steady_time` returns the present Unix second, without steps of the wall clock after the start. After the start,
+        the backlog waits for the first attempt of a live message, but at most `live_within_s` seconds.
         """
         self._queue = queue
         self._attempts = attempts
@@ -56,7 +55,7 @@ class BacklogWorker:
         self._read: deque[Record] = deque()
         """Messages that were read from the queue and are not sent yet, oldest first."""
         self._next_read_at = 0.0
-        """Monotonic second at which the queue is read again, even if `DeliveryQueue.waiting` shows no backlog."""
+        """Monotonic second of the next read of the queue, even if `DeliveryQueue.waiting` shows no backlog."""
         self._stopping = False
         self._live_wait_until = clock.monotonic() + live_within_s
         """Monotonic second until which the backlog waits for the first attempt of a live message."""
@@ -105,7 +104,7 @@ class BacklogWorker:
 
     async def _send(self, record: Record) -> None:
         if record.seq in self._attempts.settled:
-            return  # the live worker has made an attempt since the read began
+            return  # the message had an attempt of the live worker since the read began
         self._slot.take(self._clock.monotonic(), self._queue.waiting)
         if not isinstance(await self._attempts.send(record, live=False), Delivered):
             self._read.clear()  # read the queue again, so that this message is the next one as soon as it is due

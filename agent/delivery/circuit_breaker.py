@@ -10,19 +10,18 @@ from dataclasses import dataclass, field
 
 from agent.outbox import Record
 
-# If this many different live messages are refused and no live message is delivered meanwhile, the schema of the
-# messages counts as wrong. If a tick has 3 or more messages, one more than the messages of a tick must be refused, so
-# that they are of more than one tick. The endpoint may refuse the first messages of a tick, and accept a message of
-# another kind at its end.
+# If this many different live messages are refused and no live message is delivered meanwhile, the schema counts as
+# wrong. If a tick has 3 or more messages, the number is one more than these: 6 with 5 messages per tick. The reason: an
+# endpoint may refuse the first messages of each tick, and accept a message of another kind at its end.
 REFUSALS_THAT_MEAN_SCHEMA = 3
-# Mean seconds between two probes. An answer to a message of the backlog can start a pause. A live message that is sent
-# during this pause is a probe.
+# Mean seconds between two probes. A probe is a live message that is sent during a pause that an answer to a message of
+# the backlog started.
 PROBE_S = 60.0
 # Maximum number of times that the bound of a delay is doubled. A float would overflow after about 1000 times.
 _MAX_DOUBLINGS = 60
 COMMISSIONING_S = 180.0
 """For this many seconds after a start or a reload, a misconfigured endpoint is tried often. A person may have just
-corrected the URL or the token, and may be waiting for the result."""
+corrected the URL or the token."""
 _SOON_S = 5.0
 """Mean seconds until a misconfigured endpoint is tried again during `COMMISSIONING_S`."""
 
@@ -61,7 +60,7 @@ class CircuitBreaker:
     """No message is sent before this time. An answer to a live message sets it: one with Retry-After, or one that shows
     that the endpoint is misconfigured."""
     asked_until: float = 0.0
-    """End of the longest pause that an answer to a live message asked for with Retry-After."""
+    """End of the longest Retry-After of an answer to a live message."""
     backlog_held_until: float = 0.0
     """No message of the backlog is sent before this time. An answer to a message of the backlog sets it. A live message
     before this time is a probe, unless a message was delivered since that answer."""
@@ -121,8 +120,8 @@ class CircuitBreaker:
     def resume(self, now: float, live_s: float, backlog_s: float) -> None:
         """Continue the pauses that the endpoint asked for before a restart.
 
-        `live_s` is the rest, in seconds, of the pause that an answer to a live message asked for. `backlog_s` is the
-        same for an answer to a message of the backlog. 0 means no pause.
+        `live_s` are the remaining seconds of the pause that an answer to a live message asked for, `backlog_s` those of
+        an answer to a message of the backlog. 0 means no pause.
         """
         self.held_until = self.asked_until = now + live_s
         if backlog_s:
@@ -133,7 +132,7 @@ class CircuitBreaker:
         self.retry_at = self.held_until = self.asked_until = self.backlog_held_until = self._probe_at = 0.0
 
     def refuse(self, record: Record, per_tick: int) -> bool:
-        """Note a refused live message. A tick has `per_tick` messages. Return whether the schema is the cause."""
+        """Note a refused live message. A tick has `per_tick` messages. Return whether the schema counts as wrong."""
         enough = max(REFUSALS_THAT_MEAN_SCHEMA, per_tick + 1)
         if len(self.refused) < enough:
             self.refused.add(record.seq)
@@ -154,7 +153,7 @@ class CircuitBreaker:
     def admit_live(self, now: float) -> float:
         """Return the seconds until a live message may be sent. If the result is 0, the caller must send one at once.
 
-        If that message is a probe, this method sets the time of the next probe.
+        If it is a probe, the time of the next probe is set.
         """
         wait_s = self.live_at() - now
         if wait_s > 0:
@@ -171,8 +170,7 @@ class CircuitBreaker:
 
     def _hold(self, now: float, seconds: float, *, live: bool) -> None:
         if live:
-            # Before `held_until` no attempt begins. An answer before this time is to an attempt that began before the
-            # pause, so it does not shorten the pause.
+            # An answer during a pause is to an attempt that began before the pause, so it does not shorten the pause.
             self.held_until = max(self.held_until, now + seconds)
             return
         self.backlog_held_until = now + seconds

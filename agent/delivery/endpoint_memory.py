@@ -33,7 +33,7 @@ class EndpointMemory:
     ) -> None:
         """`agent` is the name and version of the agent.
 
-        `steady_time` returns the present Unix second. Steps of the wall clock after the start do not change it.
+        `steady_time` returns the present Unix second, without steps of the wall clock after the start.
         """
         self._key = fingerprint(config, agent)
         self._queue = queue
@@ -45,7 +45,7 @@ class EndpointMemory:
         self._saved = Learned()
 
     async def recall(self) -> float:
-        """Set the breaker to what was learned. Return the rest of the pause of live messages in seconds; 0 if none."""
+        """Set the breaker to what was learned. Return the remaining seconds of the pause of live messages, or 0."""
         note = await self._queue.note()
         learned = self._saved = parsed(note, self._key)
         if note and not learned:
@@ -60,10 +60,7 @@ class EndpointMemory:
         return live_s
 
     def asked(self, *, live: bool) -> None:
-        """Remember the present pause of the breaker, which the endpoint asked for.
-
-        `live`: whether the answer to a live message asked for it.
-        """
+        """Remember the present pause of the breaker. `live`: whether the answer to a live message asked for it."""
         now, until = self._steady_time(), self._breaker.asked_until if live else self._breaker.backlog_held_until
         pause = AskedPause(now, now + until - self._clock.monotonic())
         if live:
@@ -72,11 +69,11 @@ class EndpointMemory:
             self._backlog_pause = pause
 
     def pause_ended(self) -> None:
-        """Forget the pause that the answer to a live message asked for. A delivery ended it."""
+        """Forget the pause of live messages, because a delivery ended it."""
         self._live_pause = None
 
     async def save(self) -> None:
-        """Write what was learned to the disk, if it changed since the last `save` or `recall`."""
+        """Write what was learned to the disk if it changed since the last `save` or `recall`."""
         now = self._steady_time()
         self._live_pause, self._backlog_pause = (
             pause if pause and pause.left_s(now) else None for pause in (self._live_pause, self._backlog_pause)

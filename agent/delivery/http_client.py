@@ -42,23 +42,23 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# httpcore tries to import sniffio several times in each request. If sniffio is not installed, Python searches all
-# folders each time, which takes a fifth of the CPU time of a request. This entry prevents the search.
+# httpcore tries to import sniffio several times in each request. If sniffio is absent, Python searches all folders each
+# time, which takes a fifth of the CPU time of a request. This entry prevents the search.
 sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # None marks an absent module
 
 MAX_REPLY_BYTES = 64 * 1024
-"""Maximum bytes of the body of an answer that are read."""
-# Maximum number of chunks of the body that are read.
+"""Maximum bytes that are read of the body of an answer."""
+# Maximum number of chunks that are read of the body.
 _MAX_REPLY_PIECES = 1024
 _PAGE_TYPES = ("text/html", "application/xhtml+xml")
 # Maximum seconds for reading the body.
 _REPLY_S = 5.0
 # Minimum seconds until the kernel tests an idle connection, and the seconds between two tests.
 _PROBE_S = 5
-# Replaces the stream of a response after it was read. The stream and the response refer to each other, so only the
-# garbage collector would free them.
+# Replaces the stream of a response that was read. Stream and response refer to each other, so only the garbage
+# collector would free them.
 _NO_STREAM = httpx.ByteStream(b"")
-# The errors of a request on a kept-alive connection that the server has closed.
+# Errors of a request on a kept-alive connection that the server has closed.
 _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 
 
@@ -69,8 +69,7 @@ class LocalError(Exception):
 class Endpoint:
     """The integrator's URL.
 
-    It has one client, whose connections stay open between pushes. The client follows no redirect and ignores the proxy
-    settings of the environment.
+    Connections stay open between pushes. Redirects are not followed. Proxy settings of the environment are ignored.
     """
 
     def __init__(self, config: PushConfig, token: Token, clock: Clock, user_agent: str) -> None:
@@ -85,14 +84,13 @@ class Endpoint:
         )
         self._plain = config.url.startswith("http:")
         self._used = token.value()
-        """The token of the last attempt; before the first attempt, the token when this object was created."""
+        """The token of the last attempt; before the first attempt, the present token."""
         self._authorization = ""
-        """The header with the token `_used`; empty before the first attempt, and if the token cannot be used."""
+        """The header with the token `_used`; empty before the first attempt, and if the token is not usable."""
         self._secrets = Secrets()
         self._secrets.keep_query(config.url)
         self._secrets.keep(unquote(urlsplit(config.proxy_url or "").password or ""))
-        # `connections` attempts of the newest tick, `connections` attempts of an older tick that hang, and one attempt
-        # of the backlog.
+        # `connections` each for the newest tick and for an older tick whose attempts hang, and one for the backlog.
         self._most_connections = 2 * config.connections + 1
         self._network = NetworkBackend()
         self._client: httpx.AsyncClient | None = None
@@ -101,8 +99,8 @@ class Endpoint:
     async def post(self, record: Record, backlog: int) -> Outcome:
         """POST one message. Return every failure as an Outcome; only a cancellation is raised.
 
-        `backlog` is the number of other messages that wait. If the answer is 401 and there is another token, the
-        message is posted once more, with that token.
+        `backlog` is the number of other messages that wait. If the answer is 401 and there is another token, post the
+        message once more, with that token.
         """
         try:
             async with asyncio.timeout(self._config.timeout_s) as deadline:
@@ -151,9 +149,9 @@ class Endpoint:
             request = client.build_request("POST", self._config.url, content=record.body, headers=headers)
         except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: a host name that is not valid
             raise LocalError(f"push.url cannot be used: {self._secrets.quoted(str(error))}") from None
-        # The server may have closed a kept-alive connection. The request is then repeated on another kept-alive
-        # connection, or on a new one if there is none. An error of a new connection is raised. The number of repeats is
-        # limited, because other attempts may add kept-alive connections meanwhile.
+        # The server may have closed a kept-alive connection. Then the request is repeated on another kept-alive
+        # connection or, if there is none, on a new connection, whose error is raised. The number of repeats is limited,
+        # because other attempts may add kept-alive connections meanwhile.
         started, connections = STARTED.get(), self._most_connections
         while True:
             try:
@@ -163,8 +161,8 @@ class Endpoint:
                 if STARTED.get() > started or not connections:
                     raise
                 connections -= 1
-        # The endpoint has answered, because its status is known. A body that arrives slowly must not turn this answer
-        # into a time-out. So the deadline is moved to a time at which `_beginning` has ended.
+        # The status is known, so a body that arrives slowly must not turn the answer into a time-out. The new deadline
+        # is after the end of `_beginning`.
         reply_until = asyncio.get_running_loop().time() + _REPLY_S + 1
         deadline.reschedule(max(deadline.when() or 0.0, reply_until))
         reply = await _beginning(response)
@@ -174,8 +172,8 @@ class Endpoint:
         return self._rejection(response, reply)
 
     def _rejection(self, response: httpx.Response, reply: bytes) -> Outcome:
-        # A date in Retry-After is a time of the endpoint's clock. It is compared with the Date header; only without a
-        # valid Date, with our clock.
+        # A date in Retry-After is by the endpoint's clock, so it is compared with the Date header. Without a valid Date
+        # header, it is compared with the agent's clock.
         now = parse_date(response.headers.get("date", "")) or self._clock.time()
         location = response.headers.get("location", "") if response.status_code < 400 else ""
         # User, password and query may be secrets of the endpoint.
@@ -215,7 +213,7 @@ class Endpoint:
         return headers
 
     def _use(self, token: Secret) -> None:
-        """Use this token from now on. Raises LocalError if it is not `usable`."""
+        """Use this token for the next attempts. Raises LocalError if it is not `usable`."""
         self._used, self._authorization = token, ""
         if not usable(token.get_secret_value()):
             raise LocalError(f"there is no usable token: it must be {USABLE}")
@@ -225,7 +223,7 @@ class Endpoint:
     def _signature(self, record: Record, secrets: str) -> Mapping[str, str]:
         at = int(self._clock.time())
         try:
-            # `Secrets` forgets old secrets. So each attempt learns the token again, after the signing secrets.
+            # `Secrets` forgets old secrets, so each attempt learns the token again, after the signing secrets.
             self._secrets.learn(*secrets.split(), *signing_keys(secrets), self._used.get_secret_value())
             signature = signatures(secrets, record.id, at, decompressed(record.body))
         except ValueError as error:
@@ -235,7 +233,7 @@ class Endpoint:
     async def _opened(self) -> httpx.AsyncClient:
         """Return the client; create it if there is none. Raises LocalError as `tls_context` does.
 
-        OpenSSL takes 0.1 s to read the store of certificates. A thread does this, so that other endpoints do not wait.
+        A thread reads the store of certificates, because OpenSSL takes 0.1 s and other endpoints must not wait.
         """
         async with self._opening:
             if self._client is None:
@@ -282,7 +280,7 @@ def _signing_mistake(secrets: str) -> str | None:
 
 
 def _socket_options(config: PushConfig) -> list[tuple[int, int, int]]:
-    """Return socket options that find a dead kept-alive connection, such as one that a router with NAT has forgotten.
+    """Return socket options that find a dead kept-alive connection, such as one that a NAT router has forgotten.
 
     The kernel tests an idle connection between two pushes. It closes a connection if sent data is not acknowledged for
     half of `timeout_s`. The other half remains for a new connection.
@@ -303,7 +301,7 @@ def _proxy(url: str | None, tls: ssl.SSLContext) -> httpx.Proxy | None:
 
 
 async def _beginning(response: httpx.Response) -> bytes:
-    """Read the beginning of the body, close the response, and return what was read.
+    """Return the beginning of the body, and close the response.
 
     Bytes, chunks and time are limited. If reading fails, return what was read before.
     """

@@ -41,15 +41,15 @@ _PLAIN_REFUSED = re.compile(
 
 
 def says_that_it_wants_tls(status: int, reply: bytes) -> bool:
-    """Whether an answer to plain HTTP says that the port speaks TLS."""
+    """Whether the answer to plain HTTP says that the port speaks TLS."""
     return status == 400 and _PLAIN_REFUSED.search(reply) is not None
 
 
 def in_words(error: Exception, now: float, *, plain: bool = False) -> tuple[str, str]:
-    """Return (kind, reason). The kind is one word for counters, the reason is a text for people.
+    """Return (kind, reason): the word for counters, and the text for people.
 
-    `now` is the time of the agent's wall clock in Unix seconds, for texts about certificates. `plain`: whether the URL
-    begins with "http:".
+    `now` is the agent's wall clock in Unix seconds, for texts about certificates. `plain`: whether the URL begins with
+    "http:".
     """
     chain = list(_causes(error))
     for cause in chain:

@@ -17,9 +17,9 @@ _MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410, 501})
 def classify(status: int, reply: str, retry_after: str | None, now: float) -> Outcome:
     """Return the outcome of an answered attempt.
 
-    `reply` is a text about the answer, such as the beginning of its body; it may be empty. `now`, in Unix seconds, is
-    used only if `retry_after` is a date. It is the time of the endpoint's clock if the answer has a Date header,
-    otherwise the time of the agent's clock.
+    `reply` is a text about the answer, such as the beginning of its body; it may be empty. `now` is the Unix second to
+    which a date in `retry_after` is compared: by the endpoint's clock if the answer has a Date header, otherwise by the
+    agent's clock.
     """
     if 200 <= status < 300:
         return Delivered(status)
@@ -28,16 +28,14 @@ def classify(status: int, reply: str, retry_after: str | None, now: float) -> Ou
         return Misconfigured(status, reason)
     if status in _RETRY or status >= 500:
         return Retry(reason, f"http_{status}", parse_retry_after(retry_after, now))
-    # Any other 4xx means that the endpoint refuses this message. After several refused live messages, `OutcomeHandler`
-    # changes the outcome to `Misconfigured`.
+    # Any other 4xx. After several refused live messages, `OutcomeHandler` changes the outcome to `Misconfigured`.
     return Refused(status, reason)
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
     """Return the pause that Retry-After asks for, in seconds: 0..MAX_RETRY_AFTER_S.
 
-    `value` is a number of seconds or an HTTP-date. If it is neither, or if there is no Retry-After, return None. `now`
-    is as in `classify`.
+    Return None if `value` is neither a number of seconds nor an HTTP-date. `now` is as in `classify`.
     """
     if not value:
         return None
@@ -52,7 +50,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
 
 
 def parse_date(value: str) -> float | None:
-    """Return the Unix seconds of an HTTP-date. Return None if `value` is not a date."""
+    """Return the Unix seconds of an HTTP-date; None if `value` is not a date."""
     try:
         when = parsedate_to_datetime(value)
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()

@@ -14,12 +14,11 @@ from agent.delivery.http_stream import BoundedStream
 from drivers.modbus import Resolver
 
 _NAMES_AT_ONCE = 4
-"""Maximum number of host names that are looked up at the same time. An endpoint needs only one, that of its URL or of
-its proxy, so the limit is never reached."""
+"""Maximum number of parallel look-ups. An endpoint needs only one host name, so this limit is never reached."""
 
 
 STARTED: ContextVar[int] = ContextVar("started", default=0)
-"""Number of connections that the present task has started."""
+"""Number of connections that the present task has started to open."""
 
 
 class NetworkBackend(httpcore.AsyncNetworkBackend):

@@ -20,15 +20,15 @@ MAX_INTERIM = 16
 MAX_INTERIM_BYTES = 16 * 1024
 """Maximum bytes of all interim answers. h11 limits the head of the final answer."""
 MAX_ANSWER_BYTES = 256 * 1024
-"""Maximum bytes of the answer to one request. This is more than the sum of the other limits: 16 KiB of interim answers,
-100 KiB of head (httpcore), 64 KiB of body (`http_client`)."""
+"""Maximum bytes of the answer to one request. More than the sum of the other limits: 16 KiB of interim answers, 100 KiB
+of head (httpcore), 64 KiB of body (`http_client`)."""
 
 IS_TLS = "the answer is TLS"
-"""The text of the error if a port answers a request in plain HTTP with TLS."""
+"""The text of the error if a port answers plain HTTP with TLS."""
 
 _READ_BYTES = 16 * 1024
-"""Maximum bytes of one read. h11 parses all of them before the event loop can run other tasks."""
-# The pattern of h11 for the first line of an interim answer. 101 is not one: httpcore reads no further head after it.
+"""Maximum bytes of one read. h11 parses them all before the event loop can run other tasks."""
+# h11's pattern for the first line of an interim answer, without 101: after 101, httpcore reads no further head.
 _INTERIM = re.compile(rb"HTTP/[0-9]\.[0-9] (?!101)[01][0-9]{2}")
 _HEAD_END = re.compile(rb"\n\r?\n")
 # Number of bytes that are enough to decide whether an answer is an interim answer.
@@ -45,13 +45,13 @@ class _Answer:
     interim: int = 0
     interim_size: int = 0
     head: bytes = b""
-    """The incomplete head of an interim answer, or the beginning of an answer that may be an interim or a final one."""
+    """The incomplete head of an interim answer, or the first bytes of an answer that may be interim or final."""
     final: bool = False
     """Whether the final answer has begun."""
 
 
 class BoundedStream(httpcore.AsyncNetworkStream):
-    """A connection that raises httpcore.RemoteProtocolError if an answer exceeds a bound, or is TLS."""
+    """A connection that raises httpcore.RemoteProtocolError if an answer exceeds a limit, or is TLS."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
@@ -90,7 +90,7 @@ class BoundedStream(httpcore.AsyncNetworkStream):
 def _check_heads(answer: _Answer, data: bytes) -> None:
     """Add `data` to the heads of the answer.
 
-    Raises httpcore.RemoteProtocolError if the heads exceed a bound, or if the answer is TLS.
+    Raises httpcore.RemoteProtocolError if the heads exceed a limit, or if the answer is TLS.
     """
     answer.head += data
     if _TLS_RECORD.match(answer.head):

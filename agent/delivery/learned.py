@@ -1,6 +1,7 @@
-"""What the agent learned from the answers of an endpoint, and its conversion to a note. Pure.
+"""What the agent learned from the answers of an endpoint, as an object and as a note. Pure.
 
-The note is a small file beside the queue. Each new `Sender` reads it: at a start, and at a reload that replaces it.
+The note is a small file beside the queue. Each new `Sender` reads it: at the start of the daemon, and at a reload that
+replaces the sender.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agent.config import PushConfig
 
-# Maximum number of seqs of each kind in the note, so that the note stays small. The newest seqs are kept.
+# Maximum number of seqs of each kind in the note. The newest are kept.
 _MOST = 1000
 _NOT_SETTINGS = frozenset({"name", "formerly", "url", "token", "proxy_url"})
 """Keys of [push] that may hold a secret, or that do not change what the endpoint accepts."""
@@ -41,7 +42,7 @@ class Learned:
     """Seqs of messages that became dead letters since the last delivery of a live message. Messages that the agent put
     back into the queue are not in it."""
     live_pause: AskedPause | None = None
-    """The pause that the answer to a live message asked for; None when it is over, or if a delivery ended it."""
+    """The pause that the answer to a live message asked for; None when it is over or ended by a delivery."""
     backlog_pause: AskedPause | None = None
     """The pause that the answer to a message of the backlog asked for; None when it is over."""
 
@@ -52,8 +53,8 @@ class Learned:
 def fingerprint(config: PushConfig, agent: str) -> str:
     """Return a key that changes with the configuration of the endpoint and with `agent`, the agent's name and version.
 
-    Of `url`, the scheme, host, port and path change the result. The other keys in `_NOT_SETTINGS` do not change it. The
-    result contains no secret.
+    Of `url`, only scheme, host, port and path change it. The other keys of `_NOT_SETTINGS` do not change it. The
+    key contains no secret.
     """
     settings = {key: value for key, value in config.as_dict().items() if key not in _NOT_SETTINGS}
     return hashlib.sha256(f"{agent} {config.shown_url} {json.dumps(settings, default=str)}".encode()).hexdigest()
@@ -75,7 +76,7 @@ def encoded(learned: Learned, key: str) -> bytes:
 
 
 def parsed(note: bytes, key: str) -> Learned:
-    """Return what a note contains. Return an empty result if the note is damaged, or has another key than `key`."""
+    """Return what a note contains; empty if the note is damaged, or has another key than `key`."""
     try:
         found: dict[str, Any] = json.loads(note)
         if found["key"] != key:

@@ -1,7 +1,7 @@
 """Finds out whether the endpoint accepts live messages as fast as the site makes them. Pure.
 
-A message is late if a newer tick replaces it before its first attempt. If messages are late and the endpoint
-accepts others, it is too slow. If it accepts none, it may be down.
+A message is late if a newer tick replaces it before its first attempt. If messages are late, an endpoint that accepts
+others is too slow. An endpoint that accepts none may be down.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import deque
 
 TICKS = 10
-"""Maximum number of ticks over which `LiveRate.words` averages the rates."""
+"""Number of the last ticks over which `LiveRate.words` averages the rates."""
 CALM_S = 180.0
-"""Without late messages for this many seconds, the endpoint is fast enough again. The seconds count as whole ticks: at
-least one and at most `TICKS`."""
+"""After this many seconds without late messages, the endpoint is fast enough again. They count as whole ticks: at least
+one, at most `TICKS`."""
 
 
 class LiveRate:
@@ -22,7 +22,7 @@ class LiveRate:
         self._interval_s = interval_s
         self._ticks: deque[tuple[int, int]] = deque(maxlen=TICKS)
         self._late = self._of = 0
-        """Number of late messages, and of all messages of their ticks, since the last `confirmed` or `forget`."""
+        """See `confirmed`."""
         self._calm = 0
         """Number of the last ticks in a row without late messages."""
 
@@ -39,9 +39,8 @@ class LiveRate:
         return self._calm >= min(TICKS, max(1, CALM_S // self._interval_s))
 
     def confirmed(self) -> tuple[int, int]:
-        """Return the number of late messages, and of all messages of their ticks.
-
-        Both count since the last call of `confirmed` or `forget`.
+        """Return the number of late messages, and of all messages of their ticks, since the last `confirmed`
+        or `forget`.
 
         Call this when a message was delivered. Before that, it is not known whether the endpoint is slow or down.
         """
@@ -50,7 +49,6 @@ class LiveRate:
         return late, of
 
     def forget(self) -> None:
-        """Forget all ticks and late messages."""
         self._ticks.clear()
         self._late = self._of = self._calm = 0
 

@@ -17,24 +17,21 @@ _SHARE = 0.25
 def attempts_needed(messages: int, round_trip_s: float, interval_s: float, most: int) -> int:
     """Return how many parallel attempts send `messages` within `_SHARE` of `interval_s`; at most `most`.
 
-    An attempt takes `round_trip_s` seconds. If `round_trip_s` is 0, it is not known, and the result is 0.
+    An attempt takes `round_trip_s` seconds. 0 means not known; the result is then 0.
     """
     return min(most, messages, ceil(messages * round_trip_s / (_SHARE * interval_s)))
 
 
 @dataclass(slots=True, eq=False)
 class LiveTick:
-    """The messages of one tick.
-
-    They are live until a newer tick replaces this one. After that, the undelivered messages are backlog.
-    """
+    """The messages of one tick. When a newer tick replaces this one, the undelivered messages become backlog."""
 
     new: list[Record] = field(default_factory=list)
     """Messages for which the live worker has not started a task yet."""
     open: int = 0
     """Number of messages for which `RetryLink.send` has not ended."""
     width: int = 1
-    """Number of attempts that may run in parallel. `RetryLink` increases it while the endpoint is well."""
+    """Maximum number of parallel attempts. `RetryLink` increases it while the endpoint is well."""
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """Limits the parallel attempts to `width`."""
     retry_at: float = 0.0

@@ -11,8 +11,8 @@ from agent.delivery.retry import RetryLink
 from agent.outbox import Record
 from agent.runtime import STUCK_S, Watchdog
 
-# Maximum number of ticks that have attempts at the same time. With 2, the newest tick does not wait if the attempts of
-# one older tick hang.
+# Maximum number of ticks that have attempts at the same time. With 2, the newest tick does not wait for attempts of one
+# older tick that hang.
 _TICKS_AT_ONCE = 2
 # The watchdog's name for a new message that waits for this worker.
 _LIVE = "live push"
@@ -43,7 +43,7 @@ class LiveWorker:
         self._stopping = False
         self._on_superseded = on_superseded
         self._first = 0
-        """Index of the message that is sent first in the present tick, in the order of its records."""
+        """Index of the record that is sent first in the present tick."""
         self._late = False
         """Whether `on_superseded` is called for the present tick even if all its messages had an attempt."""
 
@@ -55,8 +55,8 @@ class LiveWorker:
     def start(self, records: Sequence[Record], timeout_s: float) -> None:
         """Send the messages of a newer tick. `timeout_s` is the time-out of an attempt in seconds.
 
-        If not all messages of the previous tick had an attempt, this tick begins at the place where the previous one
-        ended. So the messages that cannot be sent in time are not always those of the same nodes.
+        If the previous tick had messages without an attempt, this tick begins where the previous one ended. So
+        the messages that cannot be sent in time are not always those of the same nodes.
         """
         before = self._tick
         before.over.set()
@@ -75,7 +75,7 @@ class LiveWorker:
     async def offer_dated(self) -> None:
         """Send the messages of the newest tick that have just got their date."""
         tick = self._tick
-        tick.offer(await self._queue.live())  # without effect if a newer tick replaced `tick` meanwhile
+        tick.offer(await self._queue.live())  # no effect if a newer tick replaced `tick` meanwhile
         self._fresh.set()
 
     def stop(self) -> None:

@@ -50,11 +50,10 @@ class Delivery:
         self._watchdog = Watchdog(clock)
         self._outbox = outbox
         self.stats = DeliveryStats(since=clock.monotonic())
-        """The statistics of the endpoint. A reload keeps the object."""
+        """A reload keeps this object."""
         self.sender = self._new_sender()
         self._held = asyncio.Lock()
-        """Held by `submit`, `waiting` and `backlog`, so that `change` and `close` do not replace or close the sender or
-        the queue meanwhile."""
+        """`change` and `close` wait while `submit`, `waiting` or `backlog` uses the sender or the queue."""
         self._group: asyncio.TaskGroup | None = None
         self._sending: asyncio.Task[None] | None = None
 
@@ -73,7 +72,6 @@ class Delivery:
             await self.sender.submit(bodies, at)
 
     async def waiting(self) -> int:
-        """Return the number of waiting messages in the queue."""
         async with self._held:
             return (await asyncio.to_thread(self._outbox.counts)).waiting
 
@@ -83,7 +81,6 @@ class Delivery:
         return self._outbox.in_memory
 
     async def backlog(self) -> Backlog:
-        """Return the state of the queue."""
         async with self._held:
             return await asyncio.to_thread(queued, self._outbox, self._clock.time())
 
@@ -142,7 +139,7 @@ class Delivery:
 
 
 def _opened(limits: OutboxConfig, file: QueueFile, clock: Clock) -> Outbox:
-    """Take over the messages of the former file, if there is one. Then open the queue. May wait for the disk."""
+    """Take over the messages of the former file, if it exists. Then open the queue. May wait for the disk."""
     dropped: Mapping[str, int] = {}
     if (source := file.source) is not None:
         dropped = take_over(source, file.path)
@@ -158,7 +155,6 @@ def _opened(limits: OutboxConfig, file: QueueFile, clock: Clock) -> Outbox:
 
 
 async def _removed(delivery: Delivery) -> None:
-    """Stop sending, close the queue, and log how many messages wait in it."""
     waiting = await delivery.waiting()
     await delivery.close()
     log.info("endpoint_removed", endpoint=delivery.push.name, waiting=waiting)
@@ -189,7 +185,7 @@ class Deliveries:
 
     @property
     def clock_trusted(self) -> bool:
-        """Whether every endpoint accepts the wall clock.
+        """Whether every endpoint trusts the wall clock.
 
         All endpoints get the same energies, and a wrong date makes the energies wrong. So the energies wait for the
         endpoint with the longest `wait_for_clock_s`.
@@ -200,11 +196,9 @@ class Deliveries:
         return True
 
     def overdue(self) -> list[str]:
-        """Return the names of the tasks that are past their deadline."""
         return [what for each in self for what in each.overdue()]
 
     def start(self, group: asyncio.TaskGroup) -> None:
-        """Start sending. Every sender runs in `group`."""
         self._group = group
         for each in self:
             each.start(group)
@@ -228,7 +222,6 @@ class Deliveries:
         self._all = {push.name: self._all[push.name] for push in config.endpoints}
 
     async def close(self) -> None:
-        """Stop sending and close all queues."""
         await asyncio.gather(*(each.close() for each in self))
 
     async def _changed(self, push: PushConfig, limits: OutboxConfig, known: Delivery | None) -> None:

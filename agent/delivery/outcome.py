@@ -62,10 +62,9 @@ class Retry:
 
     @property
     def cause(self) -> str:
-        """A text that is equal for failures with the same cause.
+        """A text that is equal for failures with the same cause, so that the log reports each cause once per outage.
 
-        The log reports each cause at most once per outage. The cause does not contain the endpoint's text or the time
-        of day, because these can be different each time.
+        It does not contain the endpoint's text or the time of day, because these can be different each time.
         """
         return self.kind if self.answered or self.kind == "tls" else self.reason
 
@@ -76,7 +75,7 @@ class Retry:
 
     @property
     def reached(self) -> bool:
-        """Whether the message may have reached the endpoint. If so, the message can be the cause of the failure."""
+        """Whether the message may have reached the endpoint, so that it can be the cause of the failure."""
         return self.kind not in ("dns", "tls", "connect", "local")
 
 

@@ -94,12 +94,11 @@ class OutcomeHandler:
     def superseded(self, made: int, tried: int) -> bool:
         """Evaluate a tick that a newer tick replaces. It had `made` messages; `tried` of them had an attempt.
 
-        If the endpoint is well, messages without an attempt show that it is too slow for the interval. It is fast
-        enough again after some ticks without such messages (`LiveRate`). If the endpoint is not well, such messages
-        show nothing, and the earlier ticks are forgotten.
+        If the endpoint is well, messages without an attempt show that the endpoint is too slow for the interval. After
+        some ticks without such messages it is fast enough again (`LiveRate`). If the endpoint is not well, such
+        messages show nothing, and the earlier ticks are forgotten.
 
-        Call this for each replaced tick that has a message without an attempt. If the result is True, also call it for
-        the next replaced tick, even if all messages of that tick had an attempt.
+        `LiveWorker` says when this is called. Return whether it must be called for the next tick in any case.
         """
         well = self.stats.state is State.WELL
         if well and not self._rate.superseded(made, tried):
@@ -113,8 +112,8 @@ class OutcomeHandler:
     def _count_late(self, late: int, made: int) -> None:
         """Count late live messages after a delivery: `late` of `made` messages had no attempt before the next tick.
 
-        If the endpoint was fast enough before, log that it is too slow now. `LiveRate.words` is the reason in the log;
-        if there are no such words, nothing is logged.
+        If the endpoint was fast enough before, log that it is too slow now. Without `LiveRate.words`, the reason in the
+        log, nothing is logged.
         """
         if not late:
             return
@@ -160,8 +159,8 @@ class OutcomeHandler:
         if outcome.after_s:
             self._memory.asked(live=live)
             self._slot.hold(self._breaker.backlog_at(), self._queue.waiting)
-        # A message that may have reached the endpoint may be the only one that makes it fail. So it gets a delay of its
-        # own, and other messages are sent before it.
+        # Perhaps only this message makes the endpoint fail. So a message that may have reached the endpoint gets a
+        # delay of its own, and other messages are sent before it.
         alone_s = max(again_s, self._breaker.backoff.delay(record.attempts + 1)) if outcome.reached else 0.0
         await self._tried(record, alone_s)
         return outcome
@@ -223,10 +222,7 @@ class OutcomeHandler:
         await self._queue.update(tried)
 
     def _is_new_cause(self, outcome: Retry | Misconfigured) -> bool:
-        """Return whether the cause is new since the last delivery, and note that the log reports it.
-
-        After `_MOST_CAUSES` causes, return False.
-        """
+        """Note the cause. Return whether it is new since the last delivery; False after `_MOST_CAUSES` causes."""
         if outcome.cause in self._logged_causes or len(self._logged_causes) >= _MOST_CAUSES:
             return False
         self._logged_causes.add(outcome.cause)

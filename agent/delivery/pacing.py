@@ -1,10 +1,10 @@
 """Decides the rate at which the backlog is sent.
 
 After an outage, every agent of a fleet has a backlog at the same moment. At a fixed rate, all agents would send their
-backlogs in the same minutes and cause a second outage. So each agent sends its backlog at random moments. The backlog
-of an outage of up to about two hours takes `SPREAD` times as long as the outage. Such a backlog is sent more slowly
-than live messages are made, so the endpoint gets less than twice its usual load. A longer backlog is sent faster, so
-that no backlog takes days.
+backlogs in the same minutes and cause a second outage. So each agent sends its backlog at random moments. After an
+outage of up to about two hours, the backlog takes `SPREAD` times as long as the outage. The backlog is then sent more
+slowly than live messages are made, so the endpoint gets less than twice its usual load. After a longer outage, the
+backlog is sent faster, so that no backlog takes days.
 
 If `outbox.backlog_rate_per_s` is set, every agent sends its backlog at this rate instead.
 """
@@ -49,7 +49,7 @@ class SendSlot:
 
     def __init__(self, pace: Pace) -> None:
         self.at = 0.0
-        """The time of the next message, in monotonic seconds."""
+        """In monotonic seconds."""
         self.per_tick = 1
         """Number of messages of the newest tick."""
         self.changed = WakeEvent()

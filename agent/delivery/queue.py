@@ -26,9 +26,9 @@ class DeliveryQueue:
 
     def __init__(self, outbox: Outbox, watchdog: Watchdog, *, compress: bool) -> None:
         self.waiting = 0
-        """Number of messages that are not dead letters. `backlog`, `update` and `count` read this number from the
-        outbox. `put`, `put_undated` and `ack` only add or subtract. So after a drop, or a change by another process,
-        the number is wrong until the next read."""
+        """Number of messages that are not dead letters. `backlog`, `update` and `count` read it from the outbox; `put`,
+        `put_undated` and `ack` only add or subtract. So after a drop, or a change by another process, the number is
+        wrong until the next read."""
         self.compress = compress
         """Whether bodies are stored as gzip. An undated body is compressed when the message gets its date."""
         self._outbox = outbox
@@ -52,7 +52,6 @@ class DeliveryQueue:
         self.waiting += len(await self._run(self._outbox.put, bodies, boot, mono))
 
     async def ack(self, record: Record) -> None:
-        """Remove a delivered message."""
         await self._run(self._outbox.ack, record)
         self.waiting = max(0, self.waiting - 1)
 
@@ -61,7 +60,7 @@ class DeliveryQueue:
         _, self.waiting = await self._run(self._with_count, self._outbox.update, *records)
 
     async def get(self, seq: int) -> Record | None:
-        """Return the record with this seq as it is now; None if it is gone."""
+        """Return the record as it is now; None if it is gone."""
         return await self._run(self._outbox.get, seq)
 
     async def note(self) -> bytes:
@@ -79,8 +78,7 @@ class DeliveryQueue:
     async def backlog(self, due: float, skip: Collection[int], limit: int) -> list[Record]:
         """Return the oldest messages whose next attempt may be made at Unix second `due` (`Record.next_try`).
 
-        Live and undated messages, dead letters and messages whose seq is in `skip` are left out. Return at most `limit`
-        messages.
+        Live and undated messages, dead letters and the seqs in `skip` are omitted.
         """
         records: list[Record]
         records, self.waiting = await self._run(self._with_count, self._outbox.backlog, due, skip, limit)
@@ -89,12 +87,12 @@ class DeliveryQueue:
     async def undated(self, after: int) -> list[Record]:
         """Return the first undated messages with a seq larger than `after`, oldest first.
 
-        The result is empty only if there are none. It may lack later ones.
+        The result is empty only if there are none.
         """
         return await self._run(self._outbox.undated, after)
 
     async def count(self) -> int:
-        """Read `waiting` from the outbox and return it."""
+        """Read `waiting` from the outbox, and return it."""
         self.waiting = (await self._run(self._outbox.counts)).waiting
         return self.waiting
 

@@ -1,9 +1,8 @@
 """Decides which file is the queue of which endpoint.
 
-One endpoint is the owner of `outbox.path`: this file is its queue. Each other endpoint has a file beside it. If
-`outbox.path` ends with outbox.sqlite3, the name of that file is outbox.NAME.sqlite3. The small file outbox.endpoint
-contains the name of the owner, so that the owner stays the same if the tables get another order. Without
-outbox.endpoint, the owner is the [push] without a name.
+One endpoint is the owner of `outbox.path`: this file is its queue. Each other endpoint NAME has a file beside it, such
+as outbox.NAME.sqlite3 beside outbox.sqlite3. The file outbox.endpoint contains the name of the owner, so that the owner
+stays the same if the tables get another order. Without outbox.endpoint, the owner is the [push] without a name.
 
 If the owner is no longer configured, another endpoint can become the owner and continue the queue in `outbox.path`. The
 first of these rules that applies decides:
@@ -13,7 +12,7 @@ first of these rules that applies decides:
 3. If the only configured endpoint is a [push] without a name, this endpoint becomes the owner.
 
 But an endpoint that has a file of its own beside `outbox.path` keeps this file, and the owner stays the same. The queue
-of an endpoint that is no longer configured stays on the disk, unless another endpoint takes it over.
+of a removed endpoint stays on the disk, unless another endpoint takes it over.
 """
 
 from __future__ import annotations
@@ -50,7 +49,6 @@ class QueueFile:
 
     @property
     def source(self) -> Path | None:
-        """The former file if there is one and it exists; otherwise None."""
         return self.former if self.former is not None and queue_exists(self.former) else None
 
 
@@ -113,7 +111,7 @@ def queue_files(path: Path, pushes: Sequence[PushConfig]) -> QueueFiles:
 
 
 def _new_owner(path: Path, pushes: Sequence[PushConfig]) -> str:
-    """Return the name of the owner of `outbox.path` under the configuration `pushes`."""
+    """Return the name of the owner of `outbox.path`, by the rules of the module."""
     owner = _owner(path)
     names = {push.name for push in pushes}
     if owner in names:

@@ -17,8 +17,8 @@ from agent.delivery.stats import DeliveryStats, State
 from agent.outbox import Record
 from agent.runtime import Clock
 
-# Seconds between two reads of the token during a pause of live messages. If the endpoint is misconfigured, a new token
-# ends the pause.
+# Seconds between two reads of the token during a pause of live messages. A new token ends the pause of a misconfigured
+# endpoint.
 TOKEN_S = 5.0
 # Weight of the newest attempt in the mean round trip.
 _WEIGHT = 0.2
@@ -70,14 +70,14 @@ class RetryLink:
         finally:
             tick.open -= 1
             # `retrying` and its actions refer to each other. Without this line, the message stays in memory until the
-            # garbage collector runs.
+            # next garbage collection.
             retrying.iter_state.actions.clear()
 
     async def _in_turn(self, record: Record, tick: LiveTick) -> Outcome | None:
         """Wait for one of the `tick.width` turns, until `tick.retry_at`, and until the breaker admits the message.
 
-        Then make one attempt and return its outcome. A new token can end the wait for the breaker (see `TOKEN_S`). If
-        the tick is over, or the message left the queue or was parked, return None without an attempt.
+        Then make one attempt and return its outcome. A new token can end the wait for the breaker (`TOKEN_S`). Without
+        an attempt, return None if the tick is over, or if the message left the queue or was parked.
         """
         async with tick.turns:
             while True:
@@ -88,7 +88,7 @@ class RetryLink:
                     record = now
                 if tick.over.is_set():
                     return None
-                # Nothing is awaited between the breaker and the attempt, so an admitted probe is always made.
+                # Nothing is awaited between `admit_live` and the attempt: an admitted message must be sent at once.
                 began = self._clock.monotonic()
                 wait_s = tick.retry_at - began
                 if wait_s <= 0:
@@ -104,7 +104,7 @@ class RetryLink:
                 if tick.width < len(tick.offered):
                     self._widen(tick)
             elif isinstance(outcome, Retry):
-                # The other messages of the tick would probably fail as well, so they also wait.
+                # The other messages of the tick wait too, because they would probably fail.
                 tick.retry_at = self._clock.monotonic() + outcome.again_s
             return outcome
 

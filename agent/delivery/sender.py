@@ -1,15 +1,17 @@
 """Delivery to one endpoint: first the messages of the newest tick, then the backlog. This module drops no message.
 
-A message passes several objects, each with one task: `DeliveryQueue` stores the message, a worker chooses it,
-`RetryLink` repeats it if it is live, `Attempts` makes one attempt, `Endpoint` posts it. `OutcomeHandler` handles the
-outcome. `Undated` stores a message without a date, and sets the date later.
+`DeliveryQueue` stores a message, a worker chooses it, `RetryLink` repeats it if it is live, `Attempts` makes one
+attempt, `Endpoint` posts it, `OutcomeHandler` handles the outcome. `Undated` stores a message without a date, and sets
+the date later.
 
 The live worker sends each message of the newest tick until it is delivered or parked, with random delays between the
-attempts. When a newer tick replaces this tick, the messages that still wait become backlog. The backlog worker sends
-the oldest message first, at its own pace. While the endpoint is not well, the backlog waits until the retries of all
-live messages have ended. After a start, the backlog waits for the first attempt of a live message, but at most for two
-push intervals or `_LIVE_WITHIN_S`, whichever is shorter. There are enough connections for both workers, so no worker
-waits for a connection. Both workers use the same circuit breaker and `DeliveryStats`.
+attempts. When a newer tick replaces this tick, the messages that still wait become backlog.
+
+The backlog worker sends the oldest message first, at its own pace. While the endpoint is not well, the backlog waits
+until the retries of all live messages have ended. After a start, the backlog waits for the first attempt of a live
+message, but at most for two push intervals or `_LIVE_WITHIN_S`, whichever is shorter.
+
+Both workers use the same circuit breaker and `DeliveryStats`. No worker waits for a connection: there are enough.
 
 Only refusals of live messages can show that the schema is wrong, because an old message may be refused for its age.
 The number of refusals and the time of the next attempt of each message are in the queue, so they survive a restart.
@@ -42,13 +44,12 @@ from agent.runtime import Clock, ClockTrust, Watchdog, steady
 if TYPE_CHECKING:
     from agent.config import PushConfig
 
-# After a start, the backlog waits at most this many seconds for the first attempt of a live message. With a short push
-# interval, it waits less.
+# After a start, the backlog waits at most this many seconds for the first attempt of a live message.
 _LIVE_WITHIN_S = 300.0
 
 
 class Sender:
-    """Stores and delivers messages. If the configuration of the endpoint changes, a new sender replaces this one."""
+    """Stores and delivers messages. If the settings of the endpoint change, a new sender replaces this one."""
 
     def __init__(
         self,
@@ -137,7 +138,7 @@ class Sender:
 
     @property
     def waits_for_clock(self) -> bool:
-        """Whether new messages are stored and not sent, because the time is not known yet."""
+        """Whether new messages are only stored, because the time is not known yet."""
         return not self.trust.is_trusted()
 
     @property
@@ -153,8 +154,8 @@ class Sender:
     async def submit(self, bodies: Sequence[bytes], at: float | None = None) -> None:
         """Store messages durably, as those of the newest tick.
 
-        If the wall clock is trusted, the live worker sends them. Otherwise they wait until they have a date.
-        Only in this case, `at` is used. It is the monotonic second of the `time` in the messages, by default now.
+        If the wall clock is trusted, the live worker sends them, and `at` is not used. Otherwise they wait until they
+        have a date. `at` is the monotonic second of the `time` in the messages; None: now.
         """
         records: Sequence[Record] = ()
         if self.trust.is_trusted():
