@@ -68,9 +68,9 @@ def load_apart(path: Path, environ: Mapping[str, str] | None = None) -> Config:
 
 
 def answer(path: str) -> None:
-    """Write the pickled configuration, or the list of its mistakes, to standard output. The process runs this.
+    """Write the pickled configuration, or the list of its mistakes, to standard output.
 
-    All other output of the process goes to standard error.
+    Runs in the process of `Loading`. All other output of that process goes to standard error.
     """
     from agent.config.loader import load
 

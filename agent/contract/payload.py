@@ -14,7 +14,7 @@ from agent.energy.days import Basis
 from drivers.model import NodeType, Quantity
 
 # Quantities with the name of a field of the contract, except the active power, which is a field of every type. Messages
-# have the field, which is calculated by the rules of the contract and may differ from the register.
+# have the field and not the quantity: the field follows the rules of the contract, so it may differ from the register.
 _FIELDS = {
     NodeType.GRID: frozenset({Quantity.TODAY_IMPORTED_ENERGY, Quantity.TODAY_EXPORTED_ENERGY}),
     NodeType.STORAGE: frozenset({Quantity.ENERGY_STORED, Quantity.ENERGY_CAPACITY}),

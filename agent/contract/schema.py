@@ -251,7 +251,7 @@ def _nulls(value: Any, place: str) -> list[str]:
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """Return the published JSON Schema of a message type: a key of `MESSAGES`."""
+    """Return the published JSON Schema of the message type `name`, a key of `MESSAGES`."""
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:telemetry-push-agent:{name}:{MAJOR}",

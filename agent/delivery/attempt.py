@@ -55,7 +55,7 @@ class Attempts:
     async def send(self, record: Record, *, live: bool) -> Outcome:
         """Send the message, handle the outcome and return it. `live`: whether the message is one of the newest tick.
 
-        Without an attempt, return `Stopped` after `stop`, and if the message has an attempt in progress.
+        After `stop`, or if the message already has an attempt in progress, return `Stopped` without an attempt.
         """
         if self._stopping or record.seq in self.in_flight:
             return Stopped()

@@ -17,7 +17,7 @@ from agent.runtime import Clock, sleep_unless
 # Seconds between two reads of the queue while no message of the backlog is due, and between two checks while live
 # messages come first.
 _IDLE_S = 1.0
-# Seconds between two reads of the queue while there is no backlog. They find what a command put back into the queue.
+# Seconds between two reads of the queue without a backlog. These reads find what a command put back into the queue.
 _ASLEEP_S = 30.0
 # Maximum number of messages that one read returns.
 _READ_AT_ONCE = 16

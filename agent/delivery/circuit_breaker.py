@@ -12,10 +12,10 @@ from agent.outbox import Record
 
 # If this many different live messages are refused and no live message is delivered meanwhile, the schema counts as
 # wrong. If a tick has 3 or more messages, the number is one more than these: 6 with 5 messages per tick. The reason: an
-# endpoint may refuse the first messages of each tick, and accept a message of another kind at its end.
+# endpoint may refuse the first messages of each tick, and accept a message of another kind at the end of the tick.
 REFUSALS_THAT_MEAN_SCHEMA = 3
-# Mean seconds between two probes. A probe is a live message that is sent during a pause that an answer to a message of
-# the backlog started.
+# Mean seconds between two probes. An answer to a message of the backlog can start a pause. A live message that is sent
+# during this pause is a probe.
 PROBE_S = 60.0
 # Maximum number of times that the bound of a delay is doubled. A float would overflow after about 1000 times.
 _MAX_DOUBLINGS = 60
@@ -153,7 +153,7 @@ class CircuitBreaker:
     def admit_live(self, now: float) -> float:
         """Return the seconds until a live message may be sent. If the result is 0, the caller must send one at once.
 
-        If it is a probe, the time of the next probe is set.
+        If that message is a probe, the time of the next probe is set.
         """
         wait_s = self.live_at() - now
         if wait_s > 0:
@@ -170,7 +170,7 @@ class CircuitBreaker:
 
     def _hold(self, now: float, seconds: float, *, live: bool) -> None:
         if live:
-            # An answer during a pause is to an attempt that began before the pause, so it does not shorten the pause.
+            # An answer during a pause is from an attempt that began before the pause, so it cannot shorten the pause.
             self.held_until = max(self.held_until, now + seconds)
             return
         self.backlog_held_until = now + seconds

@@ -84,7 +84,7 @@ class Endpoint:
         )
         self._plain = config.url.startswith("http:")
         self._used = token.value()
-        """The token of the last attempt; before the first attempt, the present token."""
+        """The token of the last attempt; before the first attempt, the token at the creation of this object."""
         self._authorization = ""
         """The header with the token `_used`; empty before the first attempt, and if the token is not usable."""
         self._secrets = Secrets()

@@ -17,9 +17,9 @@ _MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410, 501})
 def classify(status: int, reply: str, retry_after: str | None, now: float) -> Outcome:
     """Return the outcome of an answered attempt.
 
-    `reply` is a text about the answer, such as the beginning of its body; it may be empty. `now` is the Unix second to
-    which a date in `retry_after` is compared: by the endpoint's clock if the answer has a Date header, otherwise by the
-    agent's clock.
+    `reply` is a text about the answer, such as the beginning of its body; it may be empty. `now` is the Unix second
+    with which a date in `retry_after` is compared: by the endpoint's clock if the answer has a Date header, otherwise
+    by the agent's clock.
     """
     if 200 <= status < 300:
         return Delivered(status)

@@ -39,10 +39,10 @@ class LiveRate:
         return self._calm >= min(TICKS, max(1, CALM_S // self._interval_s))
 
     def confirmed(self) -> tuple[int, int]:
-        """Return the number of late messages, and of all messages of their ticks, since the last `confirmed`
-        or `forget`.
+        """Return the numbers of late messages and of all messages of their ticks.
 
-        Call this when a message was delivered. Before that, it is not known whether the endpoint is slow or down.
+        They count since the last `confirmed` or `forget`. Call this when a message was delivered. Before that,
+        it is not known whether the endpoint is slow or down.
         """
         late, of = self._late, self._of
         self._late = self._of = 0

@@ -17,7 +17,7 @@ _SHARE = 0.25
 def attempts_needed(messages: int, round_trip_s: float, interval_s: float, most: int) -> int:
     """Return how many parallel attempts send `messages` within `_SHARE` of `interval_s`; at most `most`.
 
-    An attempt takes `round_trip_s` seconds. 0 means not known; the result is then 0.
+    An attempt takes `round_trip_s` seconds. If `round_trip_s` is 0, it is not known, and the result is 0.
     """
     return min(most, messages, ceil(messages * round_trip_s / (_SHARE * interval_s)))
 

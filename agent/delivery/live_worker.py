@@ -1,4 +1,4 @@
-"""The live worker: sends the messages of the newest tick until they are delivered or a newer tick replaces them."""
+"""Live worker: sends the messages of the newest tick until they are delivered, parked or replaced by a newer tick."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class OutcomeHandler:
         some ticks without such messages it is fast enough again (`LiveRate`). If the endpoint is not well, such
         messages show nothing, and the earlier ticks are forgotten.
 
-        `LiveWorker` says when this is called. Return whether it must be called for the next tick in any case.
+        `LiveWorker` says when this is called, and what the result means.
         """
         well = self.stats.state is State.WELL
         if well and not self._rate.superseded(made, tried):

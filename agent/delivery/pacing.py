@@ -49,7 +49,7 @@ class SendSlot:
 
     def __init__(self, pace: Pace) -> None:
         self.at = 0.0
-        """In monotonic seconds."""
+        """Monotonic second of the next message."""
         self.per_tick = 1
         """Number of messages of the newest tick."""
         self.changed = WakeEvent()
