@@ -198,7 +198,6 @@ def scan_notes(places: Iterable[SearchLocation], configured: Collection[str]) ->
 
 
 def _addresses(place: SearchLocation, unit: FoundUnit) -> set[str]:
-    """Return the addresses at which the unit responds, such as "192.168.1.20:502 unit 1"."""
     return {unit_address(place.link.address, unit.unit_id), *unit.elsewhere}
 
 

@@ -74,7 +74,7 @@ async def read_site(config: Config, site: Site) -> SiteReading:
             polling.cancel()
             await asyncio.gather(polling, return_exceptions=True)
         order = {id(device): number for number, device in enumerate(site.devices)}
-        result.scans.sort(key=lambda item: order[id(item[0])])  # in the order of the configuration
+        result.scans.sort(key=lambda item: order[id(item[0])])
         result.failed.sort(key=lambda item: order[id(item[0])])
         result.at = clock.monotonic()
         aggregator.follow_clock(clock.time() - result.at)

@@ -52,7 +52,6 @@ class ServiceUser:
         return bool(stat.S_IMODE(status.st_mode) >> shift & bit)
 
     def reads(self, path: Path) -> bool:
-        """Whether the user can read the file and enter every directory above it."""
         return self.may_access(path, 4) and all(self.may_access(parent, 1) for parent in path.absolute().parents)
 
 
@@ -132,7 +131,6 @@ class _Unreadable:
 
 
 def _unreadable(path: Path, reader: ServiceUser) -> _Unreadable | None:
-    """Return why the service cannot read the file, and the remedy; None if it can read the file."""
     if any(path.is_relative_to(place) for place in _HIDDEN):
         return _Unreadable(f"the service has no access to {path}", f"move it to {CONFIG_DIRECTORY}")
     if not reader.reads(path):
@@ -150,7 +148,6 @@ class _Credentials:
     """Of SetCredential=. systemd uses the value if the file does not exist."""
 
     def has_token(self, name: str) -> bool:
-        """Whether the credential has a file that exists, or a value that is not blank."""
         if name in self.files and not _is_missing(self.files[name][1]):
             return True
         return not _BLANK.fullmatch(self.values.get(name, ""))

@@ -76,7 +76,6 @@ async def check_site(config: Config, site: Site, clock: Clock) -> SiteResult:
 
 
 def _with_warning(push: PushConfig, site: Site, reached: ProbeResult) -> ProbeResult:
-    """Add a warning if the round trip to the endpoint is too long for the messages of each push."""
     if reached.round_trip_s is None or not (why := why_too_slow(push, site.nodes, reached.round_trip_s)):
         return reached
     return replace(reached, warning=f"{reached.warning}; {why}" if reached.warning else why)

@@ -71,7 +71,6 @@ def _ms(seconds: float | None) -> str:
 
 
 def _named_endpoints(result: SiteResult) -> Iterator[tuple[str, ProbeResult]]:
-    """Yield each endpoint with its name in the output: `endpoint` if there is only one."""
     for name, endpoint in result.endpoints.items():
         yield ("endpoint" if len(result.endpoints) == 1 else f"endpoint {name}"), endpoint
 

@@ -184,7 +184,6 @@ def item_of(annotation: Any, value: object) -> Any:
 
 
 def _may_be_one(annotation: Any) -> bool:
-    """Whether the key accepts a single table instead of a list of tables."""
     return get_origin(annotation) is Annotated and ONE_OR_SEVERAL in get_args(annotation)
 
 

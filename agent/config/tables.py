@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 DEFAULT_NAME = "default"
 """The name of a single [push] without a name."""
 DEFAULT_LISTEN = "127.0.0.1:9464"
-"""The default of `status.listen`: address and port of the status listener."""
 STALE_INTERVALS = 3.0
 """The default of `poll.stale_after_s` is this many times `poll.interval_s`. If a device has its own
 `poll_interval_s`, its readings are stale after this many of those intervals."""

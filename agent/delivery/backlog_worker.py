@@ -58,15 +58,12 @@ class BacklogWorker:
         """Monotonic second of the next read of the queue, even if `DeliveryQueue.waiting` shows no backlog."""
         self._stopping = False
         self._live_wait_until = clock.monotonic() + live_within_s
-        """Monotonic second until which the backlog waits for the first attempt of a live message."""
 
     def stop(self) -> None:
-        """Start no further attempt."""
         self._stopping = True
         self._slot.changed.set()
 
     async def run(self) -> None:
-        """Run until stopped."""
         self._slot.begin(self._clock.monotonic(), await self._queue.count())
         while not self._stopping:
             self._slot.changed.clear()

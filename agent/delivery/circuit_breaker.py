@@ -65,13 +65,11 @@ class CircuitBreaker:
     """No message of the backlog is sent before this time. An answer to a message of the backlog sets it. A live message
     before this time is a probe, unless a message was delivered since that answer."""
     commissioning_until: float = 0.0
-    """End of `COMMISSIONING_S` after the last start or reload."""
     refused: set[int] = field(default_factory=set)
     """Seqs of live messages refused since the last delivery of a live message."""
     parked: list[int] = field(default_factory=list)
     """Seqs of messages that became dead letters since the last delivery of a live message."""
     _failed_at: float = 0.0
-    """Time of the last failure; 0 before the first one."""
     _probe_at: float = 0.0
     """Time of the next probe; 0 if live messages are not limited to probes."""
 

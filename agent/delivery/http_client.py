@@ -128,7 +128,6 @@ class Endpoint:
             return Retry(f"unexpected {type(error).__name__}", "local")
 
     def token_changed(self) -> bool:
-        """Whether the present token is not the one that the last attempt used."""
         return self._token.value() != self._used
 
     async def close(self) -> None:

@@ -45,7 +45,6 @@ class LiveTick:
     starts."""
 
     def offer(self, records: Iterable[Record]) -> None:
-        """Add messages, except those that were offered before."""
         fresh = [record for record in records if record.seq not in self.offered]
         self.offered.update(record.seq for record in fresh)
         self.new += fresh
@@ -58,5 +57,4 @@ class LiveTick:
             self.turns.release()
 
     async def sleep(self, clock: Clock, seconds: float) -> None:
-        """Sleep for `seconds`, or until the tick is over."""
         await sleep_unless(clock, seconds, self.over)

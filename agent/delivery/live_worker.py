@@ -49,7 +49,6 @@ class LiveWorker:
 
     @property
     def open(self) -> int:
-        """Number of messages of the newest tick whose retries have not ended."""
         return self._tick.open
 
     def start(self, records: Sequence[Record], timeout_s: float) -> None:
@@ -79,14 +78,12 @@ class LiveWorker:
         self._fresh.set()
 
     def stop(self) -> None:
-        """Start no further attempt."""
         self._stopping = True
         self._tick.over.set()
         self._watchdog.done(_LIVE)
         self._fresh.set()
 
     async def run(self) -> None:
-        """Run until stopped."""
         running: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as group:
             while not self._stopping:

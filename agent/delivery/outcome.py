@@ -91,7 +91,6 @@ class Misconfigured:
     status: int
     reason: str
     again_s: float = 0.0
-    """Seconds until the next attempt."""
 
     @property
     def kind(self) -> str:

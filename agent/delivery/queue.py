@@ -60,7 +60,6 @@ class DeliveryQueue:
         _, self.waiting = await self._run(self._with_count, self._outbox.update, *records)
 
     async def get(self, seq: int) -> Record | None:
-        """Return the record as it is now; None if it is gone."""
         return await self._run(self._outbox.get, seq)
 
     async def note(self) -> bytes:
@@ -92,7 +91,6 @@ class DeliveryQueue:
         return await self._run(self._outbox.undated, after)
 
     async def count(self) -> int:
-        """Read `waiting` from the outbox, and return it."""
         self.waiting = (await self._run(self._outbox.counts)).waiting
         return self.waiting
 

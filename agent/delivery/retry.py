@@ -109,7 +109,6 @@ class RetryLink:
             return outcome
 
     def _widen(self, tick: LiveTick) -> None:
-        """While the endpoint is well, allow as many parallel attempts as the tick needs."""
         if self._stats.state is State.WELL:
             tick.widen(attempts_needed(len(tick.offered), self._round_trip_s, self._interval_s, self._connections))
 
