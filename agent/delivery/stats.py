@@ -1,9 +1,8 @@
 """Whether the endpoint is well, and what was delivered. No other module decides whether the endpoint is well.
 
 Log, systemd STATUS, /readyz, metrics, status page and `telemetry-agent status` read `DeliveryStats`. `OutcomeHandler`
-writes them, with two exceptions: `Undated` counts the messages that it makes dead letters, and `Delivery` resets the
-state if a reload changes the configuration of the endpoint or of its queue. The counters count since the start and
-survive a reload.
+changes it. There are two exceptions: `Undated` counts the messages that it makes dead letters, and `Delivery` resets
+the state if a reload changes the configuration of the endpoint or of its queue. A reload does not reset the counters.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ class State(StrEnum):
     WELL = "well"
     """No attempt failed since the last delivery. A refusal of a single message is not a failure."""
     FAILING = "failing"
-    """An attempt failed since the last delivery, or `DeliveryStats.pause_continues` was called since then. The endpoint
-    is not misconfigured."""
+    """An attempt failed since the last delivery, or `DeliveryStats.pause_continues` was called. The endpoint is not
+    misconfigured."""
     MISCONFIGURED = "misconfigured"
     """Since the last delivery, an answer showed that the URL, the token or the schema is wrong."""
 
@@ -53,12 +52,11 @@ class DeliveryStats:
     """Monotonic second at which delivery to the endpoint began: at the start, or at the reload that added it."""
     state: State = State.WELL
     failing_since: float | None = None
-    """Monotonic second of the first failure since the last delivery, or of `pause_continues` if that was earlier; None
-    while the endpoint is well."""
+    """Monotonic second since which the endpoint is not well; None while it is well."""
     accepted: bool = False
     """Whether the endpoint accepted a message since the start, or since `forget_endpoint`."""
     last_failure: str | None = None
-    """Why the endpoint is not well, in words; None while the endpoint is well."""
+    """Why the endpoint is not well, in words; None while it is well."""
     last_delivery: float | None = None
     """Unix second of the last delivery; None before the first one."""
     delivered_at: float | None = None
@@ -120,10 +118,7 @@ class DeliveryStats:
         self.last_failure = "the endpoint asked for a pause before the restart or reload"
 
     def forget_endpoint(self) -> None:
-        """Reset the state, because another configuration can have another endpoint.
-
-        The counters, `recent` and the time of the last delivery do not change.
-        """
+        """Reset the state, because another configuration can have another endpoint."""
         self.accepted = False
         self.behind = None
         self.state, self.failing_since, self.last_failure = State.WELL, None, None

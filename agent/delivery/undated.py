@@ -42,7 +42,7 @@ class Now:
 def dated(record: Record, now: Now, retimed: Callable[[bytes, int], bytes]) -> Record:
     """Return the record with its date, or as a dead letter if the date cannot be known.
 
-    `retimed(body, time)` returns a body with another `time`. A message of an earlier boot keeps its body.
+    `retimed(body, time)` returns the body with another `time`. A message of an earlier boot keeps its body.
     """
     if record.boot == now.boot:
         at = now.wall - (now.mono - record.mono)
@@ -53,7 +53,7 @@ def dated(record: Record, now: Now, retimed: Callable[[bytes, int], bytes]) -> R
 
 
 class Undated:
-    """Stores messages without a date and dates them later. A body is compressed only after it has its date."""
+    """Stores undated messages and dates them later. A body is compressed only after it has its date."""
 
     def __init__(self, queue: DeliveryQueue, trust: ClockTrust, stats: DeliveryStats, *, clock: Clock) -> None:
         self._queue = queue
@@ -62,7 +62,7 @@ class Undated:
         self._clock = clock
         self._stop = WakeEvent()
         self._may_have_undated = True
-        """Whether the queue may have messages without a date. True at the start, because of earlier runs."""
+        """Whether the queue may have undated messages. True at the start, because of earlier runs."""
 
     async def put(self, bodies: Sequence[bytes], at: float) -> None:
         """Store messages that were measured at monotonic second `at`."""
@@ -85,11 +85,10 @@ class Undated:
                 return
 
     def stop(self) -> None:
-        """End `run`."""
         self._stop.set()
 
     async def _date_all(self) -> int:
-        """Date all undated messages. Return their number."""
+        """Return the number of messages."""
         messages = 0
         after = 0
         while records := await self._queue.undated(after):

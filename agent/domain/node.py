@@ -27,14 +27,14 @@ WhenOffline = Literal["missing", "zero", "sleep"]
 """What a node reports while its device does not answer and its last readings are stale.
 
 - `missing`: nothing.
-- `zero`: 0 W and unchanged counters. Also while the device answers without a power.
+- `zero`: 0 W and unchanged counters, also while the device answers without a power.
 - `sleep`: as `zero` while the device may be asleep (`agent.domain.sleep`), otherwise as `missing`.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node of the site. A hybrid device feeds several nodes."""
+    """One node of the site."""
 
     node_id: str
     type: NodeType
@@ -47,7 +47,7 @@ class Node:
     """Id of another node whose meter also measures this node; None if there is none. `counted_in` decides whether the
     total includes this node."""
     invert: bool = False
-    """Whether the meter is wired in the other direction. If so, power is inverted, and counters are exchanged."""
+    """Whether the meter is wired the other way round: power is inverted, and counters are exchanged."""
     when_offline: WhenOffline = "missing"
     stale_after_s: float | None = None
     """The age in seconds after which a reading is not used; None means `poll.stale_after_s`."""
@@ -92,7 +92,7 @@ SIGNED = frozenset({Quantity.ACTIVE_POWER, Quantity.REACTIVE_POWER})
 
 
 def _renamed(imported: str, exported: str) -> dict[Quantity, Quantity]:
-    """Return a dict: counter of a meter → counter that has these words in place of `imported` and `exported`."""
+    """Return counter of a meter → counter with another name, such as imported_energy → consumed_energy."""
     names = {"imported": imported, "exported": exported}
     return {
         Quantity(f"{day}{old}_energy"): Quantity(f"{day}{new}_energy")  # type: ignore[call-arg]  # __new__ takes three
@@ -175,7 +175,7 @@ def counted_in(nodes: Sequence[Node], chosen: Collection[str]) -> set[str]:
 
 
 def _outer_ids(node: Node, by_id: dict[str, Node]) -> set[str]:
-    """Return the ids of the other nodes whose meters also measure this node. The chain of `within` must have an end."""
+    """Return the ids of the other nodes whose meters also measure this node. `within` must not lead in a circle."""
     found: set[str] = set()
     within = node.within
     while within in by_id:
@@ -203,10 +203,7 @@ def nesting_mistakes(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
 
 
 def _outermost(node: Node, by_id: dict[str, Node]) -> Node:
-    """Follow `within` from node to node, and return the last node.
-
-    The last node is one whose `within` is None or an id that does not exist, or one that was visited before.
-    """
+    """Follow `within` from node to node, and return the last node. In a circle, stop at a node that comes up again."""
     seen = set()
     while node.within in by_id and node.node_id not in seen:
         seen.add(node.node_id)

@@ -1,8 +1,8 @@
 """Physical ranges. A value outside its range is invalid. Pure.
 
-The default ranges in this module are wide enough for any device. A site can replace them for a device (`limits` of a
-[[device]]). If the profile also gives the range of a register (`min`, `max`), the value must be in that range too. All
-ranges have the sign of the device, not that of the node.
+The default ranges are wide enough for any device. A site can replace them for a device (`limits` of a [[device]]). If
+the profile gives the range of a register (`min`, `max`), the value must be in that range too. All ranges have the sign
+of the device, not that of the node.
 """
 
 from __future__ import annotations

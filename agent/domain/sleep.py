@@ -26,8 +26,8 @@ from drivers.model import Kind, NodeType
 
 DIM_W = 100.0
 """An inverter can be asleep if the absolute value of its last power is below this. The own consumption of an inverter
-is a negative power. Inverters stop at 5 to 50 W. Most of them report 0 W for some minutes before they stop, so that a
-poll once a minute reads 0 W."""
+is a negative power. Inverters switch off at 5 to 50 W. Most of them report 0 W for some minutes before they stop
+answering, so a poll once a minute reads 0 W."""
 LATE_S = 2 * 3600.0
 """On a dark morning, an inverter may wake this many seconds later than on a bright one."""
 LONGEST_S = 20 * 3600.0
@@ -47,9 +47,8 @@ class Night(NamedTuple):
     """The last answer of an inverter, and when it woke. Times are monotonic seconds, but Unix seconds on disk."""
 
     power_W: float
-    """The last power of the inverter."""
     at: float
-    """The time of that power."""
+    """The time of `power_W`."""
     up: float
     """Time of the first answer after the last gap of at least `_OFF_S`; without such a gap, of the first answer."""
     woke: float
@@ -57,10 +56,7 @@ class Night(NamedTuple):
 
 
 def after_reading(night: Night | None, power_W: float, at: float) -> Night:
-    """Return `night` after one more reading of the power. A reading that is not newer than `night` changes nothing.
-
-    `at` is the monotonic second of the reading.
-    """
+    """Return `night` after a reading of the power at monotonic second `at`. Ignore a reading not newer than `night`."""
     if night is None:
         return Night(power_W, at, at, at)
     if at <= night.at:
@@ -111,11 +107,11 @@ def in_unix_seconds(night: Night, offset: float) -> Night:
 
 
 def in_monotonic_seconds(kept: Night, offset: float, at: float, started: float) -> Night:
-    """Convert the night `kept` from Unix seconds to monotonic seconds. Inverse of `in_unix_seconds`.
+    """Convert the night `kept` from Unix seconds to monotonic seconds.
 
     `offset` is wall minus monotonic time; minus infinity if it is unknown. `at` is the present monotonic time,
-    `started` that of the restart. If `kept` is in the future, the wall clock is unknown or was set back. All times of
-    the result are then `started`.
+    `started` that of the restart. If `kept` is in the future, the wall clock is unknown or was set back, and all times
+    of the result are `started`.
     """
     if kept.at - offset > at + _SLEW_S:
         return Night(kept.power_W, started, started, started)

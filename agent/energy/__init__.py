@@ -1,7 +1,6 @@
 """Calculates energies of the day from counters: ledger, local days, and the file that stores them.
 
-All modules except `store` are pure. `ledger` explains path, cost, price and candidate. `state` converts a ledger to
-JSON, `store` writes the file.
+All modules except `store` are pure. `ledger` explains path, cost, price and candidate.
 """
 
 from agent.energy.candidate import EnergyEvent

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from agent.energy.days import Basis, Day, day_of
 
 NEVER = 1e15
-"""The value of `Candidate.changed` after the beginning of a path, a reset, a replacement or a new day, until the
-counter moves. Until then, it is not known how long the counter has been unchanged. When the counter moves,
-`agent.energy.transitions` assumes at most the time since the previous reading."""
+"""`Candidate.changed` from the beginning of a path, a reset, a replacement or a new day until the counter moves: it is
+not known how long the counter has been unchanged. When it moves, `agent.energy.transitions` assumes at most the time
+since the previous reading."""
 DAILY_S = 3 * 3600.0
 """Maximum seconds between the device's midnight and local midnight. Device clocks ignore summer time, use UTC, or
 drift."""
@@ -37,13 +37,12 @@ class Candidate(NamedTuple):
     value: float
     at: float
     changed: float
-    """Time of the last change of the counter, or `NEVER`. After the clock went back, 0, because the real time of that
-    change is unknown."""
+    """Time of the last change of the counter, or `NEVER`. 0 if the clock went back, because the real time of the change
+    is then unknown."""
     observed_s: float
     """`Ledger.observed_s` at the reading."""
     cost: float
-    """Cost of the path in seconds: the prices of its transitions, and, for each skipped reading, the seconds that this
-    reading represents."""
+    """Cost of the path in seconds."""
     total: float
     """Growth along the path since the counter was first seen."""
     integral_Wh: float
@@ -63,7 +62,7 @@ class Candidate(NamedTuple):
 def day_offset(new_day: float, zone: tzinfo | None) -> float:
     """Return the seconds from local midnight to the midnight of the device, negative if the device's is earlier.
 
-    `new_day` is that of a candidate. If it is 0, return 0.
+    `new_day` is `Candidate.new_day`. Return 0 if it is unknown.
     """
     if not new_day:
         return 0.0
@@ -78,8 +77,7 @@ def moved(candidate: Candidate, seconds: float, zone: tzinfo | None, relabel_s: 
 
     The candidate keeps its `day` if the local day of the moved `at` has the same beginning, or if the moved `at` is
     less than `relabel_s` seconds after the end of `day`. Otherwise it gets another day. After a move of more than
-    `DAILY_S`, `new_day` becomes unknown, because the clock may have been wrong at that time. Other times stay the
-    same.
+    `DAILY_S`, `new_day` becomes unknown, because it may come from the wrong clock.
     """
     at = candidate.at + seconds
     changed = candidate.changed if candidate.changed == NEVER else candidate.changed + seconds

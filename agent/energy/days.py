@@ -18,8 +18,8 @@ class Basis(IntEnum):
     SEEN = 0
     """There are readings shortly before and after midnight, or the counter did not grow over the gap at midnight."""
     REGISTER = 1
-    """Midnight is in a gap between readings. The energy from midnight to the end of the gap is that of the device's
-    daily register."""
+    """Midnight is before the first reading, or in a gap between readings. The energy from midnight to the next reading
+    is the value of the device's daily register."""
     INTERPOLATED = 2
     """Midnight is in a gap between readings. The growth over the gap is divided in proportion to time."""
     ESTIMATED = 3

@@ -2,17 +2,16 @@
 
 A `Ledger` is the state of one counter. The words that these modules use:
 
-- Transition (`transitions`): explains the difference of two readings. The counter continued, was late, grew by an
-  amount that is possible but not certain, rolled over, began a new day, was reset, or was replaced. Each transition has
-  a price in seconds; the usual growth has none.
-- Path: a chain of transitions. It has a cost in seconds: the prices of its transitions, and, for each reading that it
-  skips, the seconds that the reading represents. So the cheapest path skips a few strange readings, but explains many
-  of them by a transition.
+- Transition (`TransitionKind`): explains the difference of two readings, for example by a rollover. It has a price in
+  seconds; the usual growth has none.
+- Path: a chain of transitions. Its cost in seconds is the sum of the prices of its transitions, and of the seconds that
+  its skipped readings represent. So the cheapest path skips a few strange readings, but explains many of them by a
+  transition.
 - Candidate: a reading that may be correct, with the cheapest path that ends at it.
 - Total: the growth along the cheapest path. The energy of a day is the total now minus the total at local midnight,
   which is interpolated between the readings before and after midnight.
-- Undecided: a reading is undecided while another path can still become the cheapest. It usually stays undecided for a
-  quarter of an hour of observed seconds, at most for half an hour of them.
+- Undecided: a reading is undecided while another path can still become the cheapest. This usually lasts for a quarter
+  of an hour of observed seconds, at most for half an hour of them.
 
 Invariants:
 
@@ -23,8 +22,8 @@ Invariants:
 3. A transition adds at most the register's step plus the energy that the device can count in the time (`turnover`). A
    growth has no price if one of these explains it: the measured power, the mean power of the counter, the `limits`, or
    the connection of a house or of the site. A larger growth has a price. So it counts only when the readings of one to
-   five minutes (at long intervals: two readings) confirm it. Until then, the `Basis` of the day is ESTIMATED. The
-   `Basis` stays ESTIMATED if the power seen so far does not explain the growth.
+   five minutes (at long intervals: two readings) confirm it. Until then, the `Basis` of the day is ESTIMATED. It stays
+   ESTIMATED if the power seen so far does not explain the growth.
 4. A rollover is possible only in a register with a known range.
 5. Undecided readings survive a restart, because the candidates are part of the saved state.
 6. An energy of a day is never negative.
@@ -82,7 +81,7 @@ class Ledger(NamedTuple):
     unconfirmed_until: float = 0.0
     """While `observed_s` is less than this, the last growth that exceeds the measured power is not confirmed."""
     early: float = 0.0
-    """Time of the first reading since the time went back to before `at`; 0 if it did not."""
+    """If the last readings are not later than `at`, the time of the first of them; otherwise 0."""
     decided: tuple[EnergyEvent, ...] = ()
     """Events that the last reading decided."""
 
@@ -144,9 +143,9 @@ def minute_of(ledger: Ledger) -> float:
 
 
 def flow_of(ledger: Ledger) -> float:
-    """Return the power at the last reading in the direction of the counter, W; at most `Turnover.near_W`.
+    """Return the power at the last reading times `Turnover.ratio`, W; at most `Turnover.near_W`.
 
-    If that power is unknown, or was not compared with the counter yet, return `Turnover.near_W`.
+    Return `Turnover.near_W` if the power is unknown, or if `Turnover.ratio` is 0.
     """
     turnover = ledger.turnover
     measured = turnover.ratio and ledger.power_W >= 0.0
@@ -154,10 +153,7 @@ def flow_of(ledger: Ledger) -> float:
 
 
 def shifted(ledger: Ledger, seconds: float, zone: tzinfo | None) -> Ledger:
-    """Return the ledger with the times of its readings moved by `seconds`, because the clock was set.
-
-    The days are those of the time zone `zone`. If only the time zone changed, `seconds` is 0. See `moved`.
-    """
+    """Return the ledger with the times of its readings moved by `seconds`, because the clock was set. See `moved`."""
     return ledger._replace(
         others=tuple(moved(each, seconds, zone, RELABEL_S) for each in ledger.others),
         best=moved(ledger.best, seconds, zone, RELABEL_S),
@@ -168,10 +164,10 @@ def shifted(ledger: Ledger, seconds: float, zone: tzinfo | None) -> Ledger:
 
 
 def resumed(ledger: Ledger, then: Ledger) -> Ledger:
-    """Return `ledger` with the days of `then`, because the clock jumped and the jump is now undone.
+    """Return `ledger` with the days of `then`, the ledger before a jump of the clock that is now undone.
 
-    `then` is the ledger from before the jump. Nothing changes if the last reading of `ledger` is before the last day of
-    `then`, or `RELABEL_S` or more after the end of that day.
+    Nothing changes if the last reading of `ledger` is before the last day of `then`, or `RELABEL_S` or more after the
+    end of that day.
     """
     day, before = then.best.day, then.best.before
     if not day.start <= ledger.at < day.end + RELABEL_S:

@@ -64,8 +64,8 @@ def extended(
 ) -> Candidate:
     """Return the candidate of `reading`, whose path leads from `before` by `transition`.
 
-    `skipped` are the readings between `before` and `reading`. `interval_s` is the number of seconds between the last
-    two readings before `reading`.
+    `skipped` are the readings between `before` and `reading`. `interval_s` is the interval of the last two readings
+    before `reading`.
     """
     kind = transition.kind
     seconds = reading.at - before.at
@@ -109,7 +109,7 @@ def _events(
 def _days(
     before: Candidate, transition: Transition, reading: Observation, new_day: float, *, seen: bool
 ) -> tuple[Day, Day | None]:
-    """Return (day, previous day) at the reading. The previous day is None if it is unknown."""
+    """Return (day, previous day) at the reading."""
     kind, day = transition.kind, before.day
     flag = _FLAGS.get(kind, Basis.SEEN)
     if kind is TransitionKind.ROLLED_OVER and not seen:
@@ -128,15 +128,12 @@ def _days(
 
 
 def _flagged(day: Day, flag: Basis) -> Day:
-    """Return the day with `flag` as its basis, or with its own basis if that is worse."""
+    """Return the day with the worse of its basis and `flag`."""
     return day._replace(basis=max(day.basis, flag))
 
 
 def _unsure(before: Candidate, reading: Observation) -> float:
-    """Return the possible error, in Wh, of the growth that a daily register did not show before it returned to zero.
-
-    `transitions` estimates this growth.
-    """
+    """Return the possible error, in Wh, of the growth that `transitions._unread` estimates."""
     turnover, hours = reading.turnover, (reading.at - before.at) / 3600
     if not turnover.ratio:  # no usable power
         return turnover.mean_W * hours
@@ -147,7 +144,7 @@ def _unsure(before: Candidate, reading: Observation) -> float:
 def _of_register(
     before: Candidate, transition: Transition, reading: Observation, new_day: float, last: Day, *, seen: bool
 ) -> tuple[Day, Day | None]:
-    """Begin a local day together with the device's day. The value of the register gives the energy of the local day.
+    """Begin a local day whose energy is the value of the register.
 
     If the device's midnight was before local midnight, the energy between the two midnights is estimated and subtracted
     from this value.

@@ -1,4 +1,4 @@
-"""The published energy of a day. It does not fall if a reading was only a little too high. Pure."""
+"""The published energy of a day, which does not fall if a reading was only a little too high. Pure."""
 
 from __future__ import annotations
 

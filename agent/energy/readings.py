@@ -1,7 +1,7 @@
 """Adds a reading to a ledger. Pure.
 
-`agent.energy.ledger` explains path, cost, price and candidate. The best path is the cheapest one so far. Its last
-candidate is the best candidate. `advance` handles the common reading quickly. `explained` handles all readings.
+`agent.energy.ledger` explains path, cost, price and candidate. The best path is the cheapest one so far. It ends at the
+best candidate. `advance` handles the common reading quickly. `explained` handles all readings.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from agent.energy.turnover import (
 )
 
 PATIENCE_S = 600.0
-"""Readings in a row that are not later than `Ledger.at` are ignored until the first and the last of them are this
-many seconds apart. Then `Ledger.at` was wrong, and is moved back."""
+"""Readings that are not later than `Ledger.at` are ignored, until the first and the last of them are this many seconds
+apart. Then `Ledger.at` was wrong, and is moved back."""
 WINDOW_S = 1800.0
 """A candidate is removed when it is older than this many observed seconds (`Ledger.observed_s`), unless it is the best
 one."""
@@ -126,10 +126,10 @@ def advance(
 
 
 def _thinner(others: tuple[Candidate, ...], best: Candidate) -> tuple[Candidate, ...]:
-    """Return the others and the best candidate, without the others that are least useful.
+    """Return `others` and `best`, without the least useful of `others`.
 
-    A candidate is left out if it can never become the best again, or if another one on the same path is less than
-    `_APART_S` older. The latest `FRESH` candidates are kept.
+    One is left out if it can never become the best again, or if another one on the same path is less than `_APART_S`
+    older. The latest `FRESH` ones are kept.
     """
     limit = RUN_PRICE + best.cost - best.observed_s
     kept: list[Candidate] = []
@@ -199,7 +199,6 @@ def explained(ledger: Ledger, value: float, at: float, zone: tzinfo | None, regi
 def _observed(
     ledger: Ledger, value: float, at: float, zone: tzinfo | None, register: Register, power: float
 ) -> Observation:
-    """Return the reading with the data that explain it, such as the integrated power and the new power limits."""
     seconds, integral_Wh, turnover = at - ledger.at, ledger.integral_Wh, ledger.turnover
     regular = seconds <= max(MINUTE_S, _INTERVALS * ledger.interval_s)
     lower = min(power, ledger.power_W)
@@ -211,8 +210,7 @@ def _observed(
     weight = min(seconds, ledger.interval_s or _FIRST_S, _WEIGHT_S)
     if ledger.observed_s + weight >= turnover.review:
         turnover = reviewed(turnover, ledger.best.total, integral_Wh, ledger.observed_s + weight, register)
-    # Between readings that are far apart, the power may have been higher than at the readings. So the learned step is
-    # used only up to a minute, and a large step is assumed after that.
+    # Over a long interval, the power may have been higher than at the readings. So a large step is assumed.
     step = register.step_Wh or (turnover.step_Wh if seconds <= MINUTE_S else UNKNOWN_STEP_WH)
     return Observation(
         *(value, at, zone, register, turnover, step, seconds, weight, regular),
@@ -269,9 +267,9 @@ def _cheapest(
 ) -> tuple[Candidate, Transition | None, float]:
     """Return the origin, the transition and the cost of the cheapest path to a reading.
 
-    The origin is the candidate before the reading on this path. `best` is the end of the cheapest path before the
-    reading. If costs are equal, the path from `best` wins if its transition has no price, as in `advance`. Otherwise
-    the path with the oldest origin wins. The transition is None if a new path begins at the reading.
+    The origin is the candidate before the reading on this path. If costs are equal, the path from `best` wins if its
+    transition has no price, as in `advance`. Otherwise the path with the oldest origin wins. The transition is None if
+    a new path begins at the reading.
     """
     cheapest, origin, transition, free = inf, best, None, False
     for each in reversed(candidates):
@@ -299,8 +297,8 @@ def _cost(candidate: Candidate, observed_s: float) -> float:
 def _pruned(ledger: Ledger) -> Ledger:
     """Remove candidates that can never become the best, and those that are too old (`WINDOW_S`) or too many.
 
-    The events with which the paths of all remaining candidates begin are decided. Move them to `decided`. If the best
-    path has more than `_EVENTS` events, also move its oldest ones.
+    Events that the paths of all remaining candidates share at their beginning are decided. Move them to `decided`. If
+    the best path has more than `_EVENTS` events, move its oldest ones too.
     """
     best, observed_s = ledger.best, ledger.observed_s
     limit = _cost(best, observed_s) + RUN_PRICE

@@ -1,7 +1,4 @@
-"""Converts a ledger to JSON and back, with a version number. Pure.
-
-`agent.energy.ledger` explains what a candidate is.
-"""
+"""Converts a ledger to JSON and back, with a version number. Pure."""
 
 from __future__ import annotations
 

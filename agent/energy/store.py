@@ -5,8 +5,8 @@ energies, and the time of the last push. A disk failure never stops the agent.
   damaged or removed while the agent runs.
 - If the disk is full, read-only or missing, the readable data are used. New data are written as soon as possible.
 - Each row has a checksum.
-- After its transaction, each save writes the write-ahead log back into the file. If this succeeds, the log may be
-  removed or damaged without harm. If it fails, the file still needs the log, and the next save tries again.
+- After its transaction, each save writes the write-ahead log back into the file, so that the log may be removed or
+  damaged without harm. If this fails, the next save tries again.
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ _INSERT = {
 
 
 class EnergyStore:
-    """The open file, or a database in memory if the file cannot be opened. Thread-safe. `save` waits for the disk."""
+    """The open file, or a database in memory if the file cannot be opened. Thread-safe.
+
+    Rows that cannot be read are left out and logged. `save` waits for the disk.
+    """
 
     def __init__(self, path: Path, db: sqlite3.Connection, file: os.stat_result | None) -> None:
         """`file` is the file of `db`, or None if `db` is in memory."""
@@ -98,7 +101,7 @@ class EnergyStore:
         return self._failing or self._file is None
 
     def load(self) -> dict[tuple[str, Quantity], Ledger]:
-        """Return the ledgers by node id and quantity. A row that cannot be read is omitted and logged."""
+        """Return the ledgers by node id and quantity."""
         ledgers = {}
         with self._lock:
             rows = self._db.execute("SELECT node_id, quantity, ledger FROM ledger").fetchall()
@@ -110,7 +113,7 @@ class EnergyStore:
         return ledgers
 
     def load_nights(self) -> dict[str, Night]:
-        """Return the nights by node id, with times in Unix seconds. A row that cannot be read is omitted and logged."""
+        """Return the nights by node id, with times in Unix seconds."""
         nights = {}
         with self._lock:
             rows = self._db.execute("SELECT node_id, night FROM night").fetchall()
@@ -122,7 +125,7 @@ class EnergyStore:
         return nights
 
     def load_published(self) -> dict[tuple[str, str], Published]:
-        """Return the published energies by node id and field. A row that cannot be read is omitted and logged."""
+        """Return the published energies by node id and field."""
         published = {}
         with self._lock:
             rows = self._db.execute("SELECT node_id, field, published FROM published").fetchall()
@@ -154,8 +157,8 @@ class EnergyStore:
     ) -> None:
         """Write all data. `time` is the Unix second of the last push, 0 if unknown.
 
-        If the data cannot be written, no error is raised. The first of several failed saves is logged, and the first
-        successful save after a failed save or a failed `open`.
+        If the data cannot be written, no error is raised. The log shows the first of several failed saves in a row, and
+        the first successful save after a failed save or a failed `open`.
         """
         rows: dict[str, Sequence[tuple[str, ...]]] = {
             "ledger": [(node, quantity.value, _sealed(to_json(each))) for (node, quantity), each in ledgers.items()],

@@ -15,12 +15,12 @@ from agent.energy.days import day_of
 from agent.energy.turnover import MINUTE_S, SLACK_S, Register, Turnover, proven_power, proven_step
 
 LATE_FACTOR = 1.5
-"""The possible growth includes this factor times the power integrated since the last change of the counter, because a
-counter may be updated late. This integrated power is multiplied by `Turnover.ratio`."""
+"""The possible growth includes this factor times `Turnover.ratio` times the power integrated since the last change of
+the counter, because a counter may be updated late."""
 BEGIN_FACTOR = 1.0
-"""The possible growth also includes this factor times the power integrated since the previous reading, multiplied by
-`Turnover.ratio`. If a load begins right after the previous reading, the energy is twice the integrated power, because
-the integral uses the mean of the powers at both readings."""
+"""The possible growth includes this factor times `Turnover.ratio` times the power integrated since the previous
+reading. If a load begins right after the previous reading, its energy is twice the integrated power, because the
+integral uses the mean of the powers at both readings."""
 DAY_S = 24 * 3600.0
 
 # The prices of transitions, in seconds.
@@ -35,8 +35,8 @@ FITS_SHARE = 0.05
 """If the counter can grow in a gap by more than this share of the register's range, the growth in the gap is an
 estimate, because the counter of a replacement device would often fit by chance."""
 _SINGLE = 1.5
-"""A late growth, and a fall that a rollover explains, cost at least this factor times the weight of the reading.
-This applies to ESTIMATED transitions too. To skip only this reading is cheaper. So the growth counts only after another
+"""A late growth, and a fall that a rollover explains, cost at least this factor times the weight of the reading,
+whether they are ESTIMATED or not. It is cheaper to skip this one reading. So the growth counts only after another
 reading confirms it."""
 
 
@@ -194,9 +194,9 @@ def _rise(before: Candidate, reading: Observation, bound: float) -> Transition:
         return Transition(
             TransitionKind.ESTIMATED if estimated else TransitionKind.CONTINUED, 0.0, rise + turns * register.range_Wh
         )
-    # If `changed` is NEVER, it is not known how long the counter has been unchanged. A late growth is then possible
-    # only from the previous reading and without a gap: `unchanged_s` is the time since that reading. From an earlier
-    # reading or over a gap, `unchanged_s` is negative, so that the rise is a replacement.
+    # If `changed` is NEVER, a late growth is possible only from the previous reading and without a gap: `unchanged_s`
+    # is the time since that reading. From an earlier reading or over a gap, `unchanged_s` is negative, so that the rise
+    # is a replacement.
     first = before.changed == NEVER and reading.regular and reading.at - before.at <= reading.interval_s
     since = before.at if first else before.changed
     unchanged_s = reading.at - since + SLACK_S
@@ -242,18 +242,14 @@ def _of_another_day(before: Candidate, reading: Observation, midnight: float) ->
 
 
 def _fits_any(reading: Observation, bound: float) -> bool:
-    """Whether there is a gap, and the counter of a replacement device would often fit by chance after it.
-
-    It would often fit if the register's range is small compared with the possible growth `bound`.
+    """Whether the growth is in a gap, and `bound` is so large that the counter of a replacement device would often fit
+    by chance. False if the register has no known range.
     """
     return not reading.regular and bound > FITS_SHARE * reading.register.range_Wh > 0.0
 
 
 def _turns(growth: float, before: Candidate, reading: Observation, bound: float) -> int:
-    """Return how many rollovers to add to `growth`, so that it fits the measured power best.
-
-    The growth with the rollovers is at most `bound`.
-    """
+    """Return how many rollovers to add to `growth`, so that it fits the measured power best and is at most `bound`."""
     size, turnover = reading.register.range_Wh, reading.turnover
     if not size:
         return 0

@@ -6,8 +6,8 @@
   comparison also corrects the power: if a meter reads a fifth of the real power, the limit is five times as high.
 - Until the first comparison, and while the power register is not used (`_DEAD`), the limit between readings is at least
   the power that the site's connection allows. If that connection is not configured, the connection of a house is
-  assumed. When the periods add up to a day or more, a multiple of `mean_W` replaces this limit if `mean_W` is not 0.
-  Usually, this occurs only for devices that measure no power.
+  assumed. After a day of periods, a multiple of `mean_W` replaces this limit if `mean_W` is not 0. Usually, that
+  happens only to devices that measure no power.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ UNKNOWN_STEP_WH = 1100.0
 """The assumed step of a register with an unknown step, until the counter has grown by a smaller step. The largest usual
 step is 1000 Wh (a counter in whole kWh); the rest is a margin."""
 UNKNOWN_POWER_W = 250e3
-"""The connection of a large low-voltage site. It is the first `gap_W` and `most_W` if neither `limits` nor the site's
-connection are configured. `near_W` then begins with `UNPROVEN_POWER_W`."""
+"""The connection of a large low-voltage site: the first `gap_W` and `most_W` if neither `limits` nor the site's
+connection are configured."""
 UNPROVEN_POWER_W = 30e3
 """The connection of a house, which is assumed while the power of the device is not known. A growth at a higher power
 must be confirmed. If the site's connection is configured, only `proven_power` uses this value."""
@@ -45,8 +45,8 @@ _ENOUGH_STEPS = 5
 _ENOUGH_WH = 100.0
 """A comparison needs a growth of at least this many Wh."""
 _DEAD = 5.0
-"""If the growth is at least this many times what a comparison needs, and the integrated power is less than what it
-needs, the power register is not used."""
+"""If the growth is at least this many times the minimum for a comparison, but the integrated power is below that
+minimum, the power register is not used."""
 _ROUNDING = 1.01
 """A learned step is the smallest growth times this factor, because scaled values are rounded."""
 FINER = 0.98
@@ -59,7 +59,7 @@ class Register(NamedTuple):
     daily: bool = False
     """Whether the device sets the counter to zero every day."""
     step_Wh: float = 0.0
-    """The step of the register; 0 if unknown."""
+    """0 if unknown."""
     range_Wh: float = 0.0
     """The counter returns to zero after this many Wh; 0 if the profile does not define it."""
     limit_W: float = 0.0
@@ -90,8 +90,7 @@ class Turnover(NamedTuple):
     peak_W: float = 0.0
     """The largest power that two readings in a row both reached, W."""
     mean_W: float = 0.0
-    """The mean power, W, in the period with the largest growth: this growth divided by `PERIOD_S`. It is used while
-    `ratio` is 0."""
+    """The mean power in the period with the largest growth, W. It is used while `ratio` is 0."""
     compared_s: float = 0.0
     """`PERIOD_S` times the number of periods so far, also of those without a comparison."""
     grown_Wh: float = 0.0
@@ -125,12 +124,6 @@ def proven_power(turnover: Turnover, register: Register) -> float:
     """Return the highest power that explains a growth in a gap, or a late growth, W.
 
     A growth at a higher power is accepted as an estimate.
-
-    - If `limits` are configured or the power was compared with the counter: `near_W`.
-    - Otherwise, if the counter has grown enough for a comparison: a multiple of the power seen so far.
-    - Otherwise: the connection of a house.
-
-    The result is at most `most_W`.
     """
     if register.limit_W or turnover.ratio:
         return turnover.near_W
