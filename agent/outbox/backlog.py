@@ -1,4 +1,4 @@
-"""Returns the state of the queue as plain values, for status and log."""
+"""The state of the queue as plain values, for status and log."""
 
 from __future__ import annotations
 

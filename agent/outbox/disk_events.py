@@ -30,9 +30,9 @@ class DiskFailure:
         self.since: float | None = None
         """Monotonic second at which the present failure began; None without a failure."""
         self._told_in_memory = False
-        """Whether the log has reported in the present failure that changes are only in memory."""
+        """Whether `outbox_in_memory` was logged in the present failure."""
         self.full = False
-        """True since the disk was full or had no room for the reserve, until the reserve exists again."""
+        """Whether the disk was full, or had no room for the reserve, in the present failure."""
         self.in_memory = False
         """Whether changes are only in memory."""
 
@@ -47,7 +47,7 @@ class DiskFailure:
         self._begin(full=True)
 
     def note_in_memory(self, error: Exception) -> None:
-        """Note that the disk does not accept changes, as `error` shows."""
+        """Note that the disk does not accept changes."""
         (log.debug if self._told_in_memory else log.error)(
             "outbox_in_memory",
             path=str(self._path),

@@ -1,6 +1,6 @@
 """The files of a queue: the database with SQLite's own files beside it, and three more (reserve, recent, note).
 
-While a queue or a note is replaced, there is also the new file, which ends in `.new`.
+While a queue or a note is replaced, there is also a new file, which ends in `.new` or `.copy`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def note_of(path: Path) -> Path:
 def replacement_of(path: Path) -> Path:
     """Return the path of the new file that is to replace the queue at `path`.
 
-    It is complete if nothing is at `path`. Otherwise it may be a remainder that counts for nothing.
+    If nothing is at `path`, the new file is complete and counts as the queue. Otherwise it may be incomplete, and is
+    ignored.
     """
     return path.with_name(path.name + ".new")
 
@@ -55,8 +56,8 @@ def read_note(path: Path) -> bytes:
 def write_note(path: Path, content: bytes) -> None:
     """Replace the note of the queue at `path`, or delete it if `content` is empty.
 
-    The note is written but not synced: it survives the end of the process, but not always a power cut. If the write
-    fails, the old note is deleted too, if the disk allows it.
+    The note is not synced: it survives the end of the process, but not always a power cut. If the write fails, the old
+    note is deleted, if the disk allows it.
     """
     file = note_of(path)
     draft = file.with_name(file.name + ".new")

@@ -1,9 +1,13 @@
 """Makes room for the queue on a full disk, and decides which records are dropped for this.
 
-A write fails if the queue's file has its configured size, or if the disk is full. If the file has its configured size,
-records are dropped at once. Otherwise the file takes free space: at the first failure the space of its reserve
-(`agent.outbox.disk_reserve`), at later failures what little has become free. If there is no free space, records are
-dropped. Dead letters are dropped first, then the oldest other records.
+When a write fails:
+
+- If the queue's file has its configured size, records are dropped at once.
+- If the disk is full, the file gets free space: at the first failure the space of its reserve
+  (`agent.outbox.disk_reserve`), at later failures what little has become free. If there is no free space, records are
+  dropped.
+
+Dead letters are dropped first, then the oldest other records.
 """
 
 from __future__ import annotations
@@ -87,27 +91,18 @@ class FullDisk:
             return False
 
     def shrink(self, store: Store, pending: PendingWrites) -> None:
-        """Drop records until the file is not larger than its configured size, or until only those in `pending` remain.
-
-        Dead letters are dropped first, then the oldest others.
-        """
+        """Drop records until the file is not larger than its configured size, or only those in `pending` remain."""
         while store.over_bound() and self._drop_oldest(store, _PART_WHEN_FULL[1], pending):
             pass
 
     def saved(self, store: Store) -> None:
-        """Note that all changes are in the file. Create the reserve again if the disk has room for it.
-
-        The failure of a full disk continues until the reserve exists again.
-        """
+        """Note that all changes are in the file. Create the reserve again if the disk has room for it."""
         if not self._reserve.held and self._reserve.keep():
             store.release_free_space()
         self._failure.note_saved(reserve_held=self._reserve.held)
 
     def _drop_oldest(self, store: Store, size: int, pending: PendingWrites) -> bool:
-        """Drop records with at least `size` bytes in total, or all of them: first dead letters, then the oldest others.
-
-        Records in `pending` are not dropped. Return False if there are no other records.
-        """
+        """Drop records with at least `size` bytes in total, or all of them. Return False if there are none to drop."""
         oldest = PendingWrites(gone=set(store.oldest_of_size(size, pending)))
         if not oldest:
             return False

@@ -8,7 +8,7 @@ Invariants:
    attempts and time of the next attempt survive restarts.
 3. A record is in exactly one state: undated (it waits for the clock), dated and waiting, or parked (a dead letter).
 4. Every record that is removed without an `ack` is counted by reason in `drops` and logged, unless a command deleted
-   it. If a restart finds records missing, because a file of the queue was removed or damaged, they are counted too.
+   it. So are records that are missing when the file is opened, because a file of the queue was removed or damaged.
 5. An acknowledged record is not returned again, with these exceptions:
    - After a power cut: the records acknowledged since the last `put`.
    - After the loss of the write-ahead log: the records whose `ack` was only in this log.
@@ -17,9 +17,8 @@ Invariants:
 7. No state of the disk stops the queue:
    - Full: the file uses the space of its reserve and the free space of the disk. Then dead letters and the oldest
      records are dropped, as many as the new records need.
-   - Not writable: changes stay in memory, up to a limit. Records that can be read are returned. When the disk is
-     writable again, all changes are saved. Until then, invariant 1 does not hold; `in_memory` is true, and the log
-     reports it.
+   - Not writable: changes stay in memory, up to a limit, until the disk is writable again. Records that can be read are
+     returned. Until the changes are saved, invariant 1 does not hold; `in_memory` is true, and the log reports it.
    - Damaged, or written by a later version: the file is set aside with a date, and its legible records are kept.
    - An older schema is migrated.
 8. At most a minute after its `put`, a waiting record is in the file itself and no longer depends on the write-ahead
@@ -87,10 +86,7 @@ class Outbox:
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> Outbox:
-        """Open or create the queue at `path`. It succeeds in every state of the disk.
-
-        `now` gives Unix seconds, `monotonic` monotonic seconds.
-        """
+        """Open or create the queue at `path`. Succeeds in every state of the disk."""
         store = ResilientStore(path, max_size_mb, monotonic)
         store.open()
         return cls(path, store, max_age_s, now, monotonic)
@@ -102,7 +98,6 @@ class Outbox:
 
     @property
     def drops(self) -> Drops:
-        """The number of dropped messages, by reason."""
         return self._store.drops
 
     def put(self, bodies: Sequence[bytes], boot: str | None = None, mono: float = 0.0) -> list[Record]:
@@ -147,7 +142,7 @@ class Outbox:
             return self._waiting(0, self._live_from, lambda r: r.seq not in skip and _is_due(r, now), limit)
 
     def get(self, seq: int) -> Record | None:
-        """Return the current state of the record with this seq; None if it is gone."""
+        """Return the current state of the record; None if it is gone."""
         with self._lock:
             return self._store.get(seq)
 
@@ -168,7 +163,7 @@ class Outbox:
     def update(self, *records: Record) -> None:
         """Save the new state of these records. A record that is gone stays gone.
 
-        If there are then more than `MAX_DEAD_LETTERS` dead letters, the oldest are dropped.
+        If this makes more than `MAX_DEAD_LETTERS` dead letters, the oldest are dropped.
         """
         with self._lock:
             self._store.write(PendingWrites(changed={record.seq: record for record in records}))
@@ -181,7 +176,7 @@ class Outbox:
             return self._store.find(lambda store: store.parked(), lambda r: r.parked is not None, limit)
 
     def note(self) -> bytes:
-        """Return what `set_note` wrote last, also before a restart; empty if there is nothing that can be read."""
+        """Return what `set_note` wrote last, also before a restart; empty if there is no legible note."""
         return read_note(self._path)
 
     def set_note(self, content: bytes) -> None:
@@ -192,10 +187,7 @@ class Outbox:
         write_note(self._path, content)
 
     def counts(self) -> Counts:
-        """Return the numbers of waiting records (including the undated ones) and of parked records.
-
-        Call this every few seconds. It also writes the write-ahead log back when this is due (invariant 8).
-        """
+        """Return the counts. Call this every few seconds: it also writes the write-ahead log back if this is due."""
         with self._lock:
             self._store.checkpoint_if_due()
             return self._store.counts()

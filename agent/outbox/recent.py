@@ -3,7 +3,7 @@
 If the write-ahead log is removed or damaged and then the process is killed, these records can be missing in the queue's
 file. The next start compares the list and the number with the queue, and counts the missing records.
 
-The file is written but not synced. It survives the end of the process. After a power cut it may be some seconds old.
+The file is not synced. It survives the end of the process. After a power cut, its content may be some seconds old.
 """
 
 from __future__ import annotations
@@ -26,10 +26,7 @@ class RecentRecords:
     """The list of seqs and the number of records. If the disk accepts no writes, changes to them are only in memory."""
 
     def __init__(self, path: Path | None = None, *, create: bool = True) -> None:
-        """Open the list of the queue at `path`; None means a list without a file. An unreadable list is empty.
-
-        `create`: whether to create a file that does not exist.
-        """
+        """Open the list of the queue at `path`; None means a list without a file. An unreadable list is empty."""
         self.seqs: set[int] = set()
         self.total = 0
         """The number of all records of the queue."""

@@ -12,8 +12,8 @@ class Record:
     """One message. Times are in Unix seconds, except `mono`."""
 
     seq: int
-    """The number of the record. Records are ordered by it. `Outbox.put` uses about the microseconds since 1970, and
-    always more than the highest seq so far."""
+    """Records are ordered by it. `Outbox.put` uses about the microseconds since 1970, and always more than the highest
+    seq so far."""
     id: str
     body: bytes
     created: float
@@ -83,7 +83,7 @@ class PendingWrites:
 
     @property
     def size(self) -> int:
-        """The number of bytes of all bodies."""
+        """Bytes of all bodies."""
         return sum(len(record.body) for record in (*self.added.values(), *self.changed.values()))
 
     def part(self, changes: int, size: int) -> PendingWrites:

@@ -76,7 +76,7 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
 def count_missing(store: Store, drops: Drops) -> None:
     """Count in `drops` the messages that are missing in a file that was just opened.
 
-    They are forgotten first. So each is counted once, also if an error ends this function and the file is opened again.
+    `forget` comes first, so that each message is counted once, even if the file is opened again after an error here.
     """
     missing = store.list_recent()
     store.forget()
@@ -87,7 +87,7 @@ def count_missing(store: Store, drops: Drops) -> None:
 def copy_to(path: Path, max_size_mb: int, removed: Store) -> int | None:
     """Create the file with all legible records of `removed`, the open file that was at this path before.
 
-    Return the number of records. Change nothing and return None if there is a file at the path, or if the disk or the
+    Return the number of records. Return None, without a new file, if there is a file at the path, or if the disk or the
     configured size has no room for all records. Raises sqlite3.Error or OSError if the disk is not writable, or if
     `removed` cannot be read to its end. Raises NotAloneError if another agent has locked the directory.
     """
@@ -186,7 +186,7 @@ def _save(store: Store, changes: PendingWrites) -> bool:
 def _salvage(path: Path) -> Iterator[Record]:
     """Yield the legible records of a damaged file. A record may be yielded twice.
 
-    A damaged page can end the reading. So the file is read from the newest record back, and then from the oldest on.
+    A damaged page can end the reading. So the file is read from both ends, first from the newest record.
     """
     with contextlib.suppress(sqlite3.Error), contextlib.closing(open_damaged(path)) as db:
         with contextlib.suppress(sqlite3.Error):

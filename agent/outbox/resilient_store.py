@@ -60,9 +60,9 @@ class ResilientStore:
         self._told_removed = False
         """Whether the event `outbox_removed` was logged for the open file."""
         self._may_exceed_bound = True
-        """Whether the file may be larger than the configured size. True after the file is opened. `write` sets it to
-        False when it has saved a new message and the file is not larger. SQLite fills the free pages of a larger file
-        again, so `write` drops records."""
+        """Whether the file may be larger than the configured size. If so, SQLite reports no error while it fills the
+        free pages, so `write` drops records. `write` sets this to False when it has saved a new message and the file is
+        not larger."""
         self.last_seq = 0
         """The highest seq so far."""
         self.drops = Drops()
@@ -76,8 +76,8 @@ class ResilientStore:
         """Reopen the file if it is not open for writing, or if the file or its write-ahead log was removed or
         replaced.
 
-        Raises NotAloneError if another agent has locked the directory at the path. In this case the open file stays
-        usable, because it was moved with its former directory.
+        Raises NotAloneError if another agent has locked the directory at the path. The open file was then moved with
+        its former directory, and stays usable.
         """
         store = self._store
         missing = None if store is None else store.files.missing()
@@ -163,7 +163,6 @@ class ResilientStore:
 
     @property
     def in_memory(self) -> bool:
-        """Whether changes are kept in memory, because the disk is not writable."""
         return self._failure.in_memory
 
     def find(
@@ -182,13 +181,11 @@ class ResilientStore:
         return sorted((self._read(stored) or []) + unsaved, key=lambda record: record.seq)[:limit]
 
     def get(self, seq: int) -> Record | None:
-        """Return the current state of the record with this seq; None if it is gone."""
         if seq in self._unsaved:
             return self._unsaved.added.get(seq) or self._unsaved.changed.get(seq)
         return self._read(lambda store: store.get(seq))
 
     def counts(self) -> Counts:
-        """Return the numbers of waiting records (including the undated ones) and of parked records."""
         stored = self._read(lambda store: store.counts()) or Counts(0, 0)
         if not self._unsaved:
             return stored
@@ -199,10 +196,7 @@ class ResilientStore:
         return Counts(stored.waiting - masked.waiting + waiting, stored.parked - masked.parked + parked)
 
     def oldest(self, limit: int) -> list[tuple[int, float, bool]]:
-        """Return seq, date in Unix seconds, and whether the date is known, of the oldest records in the file.
-
-        Records with changes that are not in the file yet are left out.
-        """
+        """Return the result of `Store.oldest`, without the records that have unsaved changes."""
         oldest = self._read(lambda store: store.oldest(limit)) or []
         return [each for each in oldest if each[0] not in self._unsaved]
 
@@ -232,7 +226,6 @@ class ResilientStore:
             self.drops.add(len(seqs), reason)
 
     def close(self) -> None:
-        """Save what is still in memory, if the disk is writable, and close the file."""
         if self._unsaved:
             if self._store is None or self._store.read_only:
                 self._attach()

@@ -81,9 +81,8 @@ def require_current(db: sqlite3.Connection) -> None:
 
 
 def restart_log(db: sqlite3.Connection) -> None:
-    """Write one page. If the write-ahead log was written back before, SQLite begins a new log with this page.
-
-    The page contains `user_version`. SQLite writes this page even if the value does not change.
+    """Write the page of `user_version`, although the value does not change. If the write-ahead log was written back
+    before, SQLite begins a new log with this page.
     """
     db.execute(f"PRAGMA user_version = {_VERSION}")
 

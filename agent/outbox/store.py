@@ -1,9 +1,7 @@
 """The SQLite file of the queue: its transactions and queries. Raises sqlite3.Error and OSError.
 
-- The log is SQLite's write-ahead log. SQLite first writes each change to the log. To write the log back, or to make a
-  checkpoint, means to copy the changes from the log into the file.
-- An undated record was stored before the clock could be trusted, and its time is not known yet (`Record.boot`). All
-  other records are dated.
+"The log" is SQLite's write-ahead log. To write the log back, or to make a checkpoint, means to copy the changes in it
+into the file.
 """
 
 from __future__ import annotations
@@ -78,10 +76,10 @@ class Store:
         """The records that may be only in the log. `list_recent` reads them from the disk."""
         self._uses_free_space = False
         self._log_pages = 0
-        """The estimated number of pages in the log."""
+        """Estimated."""
         self.no_room: Collection[int] = ()
-        """If this file replaced a damaged one: the seqs of the messages that were not copied into it, because this
-        file or the disk had no room for them."""
+        """If this file replaced a damaged one: the seqs of the messages that were not copied, because this file or the
+        disk had no room for them."""
         self.gone: Collection[int] = ()
         """Seqs of deleted records that are still in the file because it could not be written. `get`, `waiting`,
         `parked` and `undated` omit them."""
@@ -134,7 +132,7 @@ class Store:
     def list_recent(self) -> int:
         """Read the list of the records that were only in the log. Return how many records are missing in the file.
 
-        The messages in `no_room` do not count. The caller then calls `forget`.
+        The messages in `no_room` do not count. Call `forget` afterwards.
         """
         self.recent = RecentRecords(self._path)
         missing = sum(not self._has(seq) for seq in self.recent.seqs.difference(self.no_room))
@@ -242,10 +240,9 @@ class Store:
         return self._records("WHERE boot IS NOT NULL AND parked IS NULL AND seq > ? ORDER BY seq", after)
 
     def summary(self) -> tuple[int, int, float | None]:
-        """Return three facts about the records that are not dead letters: how many there are, how many of them are
-        undated, and the date of the oldest dated one.
+        """Count the records that are not dead letters.
 
-        The date is in Unix seconds; None if all are undated or there are none.
+        Return (their number, the number of undated ones, earliest date of a dated one in Unix seconds or None).
         """
         row = self._db.execute(
             "SELECT count(*), count(boot), min(created) FILTER (WHERE boot IS NULL) FROM message WHERE parked IS NULL"
@@ -262,7 +259,8 @@ class Store:
     def oldest_of_size(self, size: int, spared: PendingWrites) -> list[int]:
         """Return the seqs of records that have at least `size` bytes in total, or of all records if they have less.
 
-        Dead letters come first, each kind oldest first. Records in `spared` are left out. A body counts 80 bytes more.
+        Dead letters come first, each kind oldest first. Records in `spared` are left out. Each record counts 80 bytes
+        in addition to its body.
         """
         found: dict[int, None] = {}
         for clause in ("WHERE parked IS NOT NULL", ""):
@@ -284,7 +282,7 @@ class Store:
         return pragma(self._db, "page_count") > self._max_pages
 
     def at_bound(self, size: int) -> bool:
-        """Whether the file, with its free pages, would exceed its configured size if it grew by `size` bytes."""
+        """Whether the file, with its free pages, has no room in its configured size for `size` bytes and 4 pages."""
         return pragma(self._db, "page_count") + size // PAGE_BYTES + 4 > self._max_pages
 
     def has_room_for_log(self) -> bool:
@@ -295,9 +293,9 @@ class Store:
     def use_free_space(self, size: int) -> bool:
         """Add free pages to the file, up to `size` bytes, so that no other program can use their space.
 
-        Call this when the disk has no room for the reserve. The pages use the little space that is left, or the space
-        of the deleted reserve. Until `release_free_space`, only this method makes the file larger, so a checkpoint
-        always has room. Return whether there are new free pages.
+        Call this when the disk has no room for the reserve, or when the reserve was deleted. Until
+        `release_free_space`, only this method makes the file larger, so a checkpoint always has room. Return whether
+        there are new free pages.
         """
         # Twice the bytes of a step, because another process may write at the same time.
         least = 2 * _CLAIM_PAGES * PAGE_BYTES

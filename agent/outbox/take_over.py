@@ -29,11 +29,11 @@ _NO_BOUND_MB = 1_000_000
 
 
 def take_over(former: Path, path: Path) -> Drops:
-    """Move all messages of the file `former` to the file `path`. After a power cut, a second call completes it.
+    """Move all messages of the file `former` to the file `path`. After a power cut, a second call completes the move.
 
-    The file `path` can then be larger than its configured size; its queue drops its oldest messages at the next `put`.
-    If a disk error ends the move, the file `former` keeps the messages that were not moved, and a warning is logged.
-    A damaged file is set aside first, and its legible messages are kept.
+    After the move, the file `path` can be larger than its configured size. Its queue drops its oldest messages at the
+    next `put`. If a disk error ends the move, the file `former` keeps the messages that were not moved, and a warning
+    is logged. A damaged file is set aside first, and its legible messages are kept.
 
     Return the number of dropped messages by reason, also if a disk error ends the move. Dropped are messages
 
