@@ -21,7 +21,7 @@ class Closable(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Device:
-    """One device of the site: how to read it, which nodes it feeds, and its health."""
+    """One device of the site."""
 
     name: str
     driver_name: str
@@ -41,12 +41,11 @@ class Device:
     health of a device if the new device has the same link, an equal origin and at least one node id of the old one."""
     health: DeviceHealth = field(default_factory=DeviceHealth)
     of_hybrid: bool = field(init=False)
-    """Whether a node of the device uses only the readings whose `Reading.node` is the type of the node."""
+    """Whether any of `nodes` has `Node.of_hybrid`."""
     measures_grid: bool = field(init=False)
     """Whether the device has a grid node. The power of the whole site depends on it."""
     rank: tuple[bool, float] = field(init=False)
-    """The place of the device in the order on its link: grid meters first, then the devices with the shortest interval.
-    The lowest value comes first."""
+    """The order of the devices on a link, lowest first: grid meters, then the devices with the shortest interval."""
 
     def __post_init__(self) -> None:
         self.of_hybrid = any(node.of_hybrid for node in self.nodes)

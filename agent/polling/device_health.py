@@ -40,15 +40,15 @@ class DeviceHealth:
     told: bool = False
     """Whether the present outage was logged with the level info or warning; see `agent.polling.device_poller`."""
     slow: bool = False
-    """Whether the present poll took longer than `Device.patience_s`; if none is in progress, whether the last one did.
-    Not updated for a device alone on its link."""
+    """Whether the poll in progress, or else the last poll, took longer than `Device.patience_s`. Not updated for a
+    device alone on its link."""
     took_s: float = 0.0
     """Duration of the last answered poll in seconds."""
     cycle_s: float | None = None
     """Mean seconds between two polls if the link is too slow for the interval of the device; otherwise None. See
     `agent.polling.pace`."""
     skipped: int = 0
-    """Due times that led to no poll, because the device still waited for its poll or was being polled, or because the
+    """Due times without a poll, because the device still waited for its poll or was being polled, or because the
     process got no CPU time. Due times at which a lost device is not probed do not count."""
     polls: int = 0
     failed_polls: int = 0

@@ -1,10 +1,9 @@
 """One poll of one device: its maximum duration, and what its result means.
 
 - A poll that is not complete after `LIMIT_S` counts as no answer.
-- At most one failed poll of each outage is logged with the level warning, or info if the device is asleep. The others
-  are logged with the level debug.
-- Usually the first failed poll has that level. If an outage begins within `FLAP_S` after the end of another one, the
-  first failed poll after these seconds has it, so that an unstable device does not fill the log.
+- At most one failed poll of each outage is logged with the level warning, or info if the device is asleep: the first
+  one that is at least `FLAP_S` later than the end of the previous outage. So an unstable device does not fill the log.
+  All other failed polls are logged with the level debug.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _ADDRESS: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}address")
 LIMIT_S = 60.0
 """Maximum seconds of one poll."""
 FLAP_S = 300.0
-"""Seconds after the end of an outage in which a new outage is logged with the level debug."""
+"""Seconds after the end of an outage in which failed polls are logged with the level debug."""
 
 
 @dataclass(slots=True)
@@ -60,10 +59,7 @@ class DevicePoller:
         nights: Mapping[str, Night],
         wanted: Callable[[Device], bool],
     ) -> None:
-        """`nights`: node id → night, which decides whether a device is asleep.
-
-        `wanted`: whether a device still belongs to the link. A reload can remove it.
-        """
+        """`nights`: node id → night. `wanted`: whether a device still belongs to the link. A reload can remove it."""
         self._clock = clock
         self._listener = listener
         self._nights = nights

@@ -3,12 +3,11 @@
 - The due times are counted from a tick of the pushes. An interval is fitted: it is shortened until it divides the push
   interval or is a multiple of it. So a device whose interval is not longer than the push interval has a due time for
   each tick: the tick minus the lead of its link.
-- Up to `LINKS_AT_ONCE` links are all polled at the tick itself. The links of a larger site are not all polled at the
-  same moment: a hash of the link's address gives each link a moment at or before the tick. The time from that moment to
-  the tick is the lead of the link. The leads are less than `LINK_S` times the number of links, and less than one
-  interval.
+- Up to `LINKS_AT_ONCE` links are all polled at the tick itself. On a larger site, a hash of its address gives each link
+  a moment at or before the tick. The time from that moment to the tick is the lead of the link. The leads are less than
+  `LINK_S` times the number of links, and less than one interval.
 - The link worker skips a due time if the device still waits for its poll or is being polled, or if a later due time
-  has passed too. The next due times do not move.
+  has passed too.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def lead_share(address: str, links: int) -> float:
 
 
 def lead_s(share: float, links: int, interval_s: float) -> float:
-    """Return the lead in seconds, for devices with this lead share and interval on a site with this number of links."""
+    """Return the lead in seconds. `links` is the number of links of the site."""
     return share * min(interval_s, links * LINK_S)
 
 
@@ -62,7 +61,7 @@ class DueTimes:
     next: float = inf
     """The first due time that is not taken yet."""
     _number: int = 0
-    """The number of the next due time. The due time of the anchor has number 0."""
+    """The number of the next due time, counted from that of the anchor."""
 
     def start(self, at: float) -> None:
         """Add one due time at monotonic second `at`, if it is before the next due time."""
@@ -71,7 +70,7 @@ class DueTimes:
             self.next = at
 
     def take(self, now: float) -> int:
-        """Take all due times up to monotonic second `now`. Return how many they are."""
+        """Take all due times up to monotonic second `now`. Return their number."""
         before, first = self._number, self.anchor - self.lead_s
         self._number = floor((now - first) / self.interval_s) + 1
         self.next = first + self._number * self.interval_s

@@ -3,20 +3,19 @@
 - A round polls the devices that are due: grid meters first, then those with the shortest interval. Devices whose last
   poll was slow come after these. The lost devices whose back-off has ended are probed last, grid meters first. The
   first probe that fails ends the round, so that all lost devices together cost one time-out per round.
-- A device that becomes due during a round is polled before the next device of the round if it is not lost and its rank
-  (`Device.rank`) comes first. After it, a device of the round is polled. All other devices that become due wait for the
-  next round. So a link that is too slow for all its devices can still poll a grid meter at its interval, and polls the
+- A device that becomes due during a round waits for the next round. But if it is not lost, and its rank (`Device.rank`)
+  comes before that of the next device of the round, it is polled before that device. After it, a device of the round is
+  polled. So a link that is too slow for all its devices can still poll a grid meter at its interval, and polls the
   other devices in turn.
 - If the next due time of a device passes before its poll is complete, the device misses this due time.
   `agent.polling.pace` decides when a link misses too many.
 - If all devices of a link were lost, the first answer shows that the link works again. The other devices are then
-  polled in the same round. `agent.polling.device_health` has the back-off of a lost device.
+  polled in the same round.
 - A pass is a task that polls the devices of a round in turn. If a poll takes longer than the `patience_s` of its
   device, a new pass begins at once and polls the rest of the round, while the slow poll continues. The requests of both
   alternate on the link. The earlier pass polls no other device: it ends when its slow poll ends.
 - A device that is alone on its link is polled when it is due, without rounds and passes. While it is lost, it is polled
   only if its back-off has ended.
-- `agent.polling.device_poller` describes one poll and its result.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ class LinkWorker:
         self._woken = False
         """Set when a device becomes due. The task clears it."""
         self._idle: asyncio.Future[None] | None = None
-        """What the task waits for while no device is due."""
+        """What the task awaits while no device is due."""
         self._polling: dict[asyncio.Task[None], Device] = {}
         """Pass → the device that it polls, for the present pass and earlier ones whose slow poll still continues."""
         self._pass: asyncio.Task[None] | None = None
@@ -95,8 +94,7 @@ class LinkWorker:
     def due(self, devices: Iterable[Device], count: int, now: float) -> None:
         """Poll each of these devices once, unless it still waits for its poll or is being polled.
 
-        `count` due times of each device have passed since the last call. The due times that lead to no poll are counted
-        as skipped.
+        `count` due times of each device have passed since the last call. Those without a poll are counted as skipped.
         """
         for device in devices:
             skipped = count - 1
@@ -133,11 +131,9 @@ class LinkWorker:
         return self._future(devices) if devices else None
 
     def end_overdue(self) -> None:
-        """See `DevicePoller.end_overdue`."""
         self._device_poller.end_overdue()
 
     def in_progress(self) -> Iterator[tuple[str, float]]:
-        """See `DevicePoller.in_progress`."""
         return self._device_poller.in_progress()
 
     def _future(self, devices: Iterable[Device]) -> asyncio.Future[None]:
@@ -147,10 +143,7 @@ class LinkWorker:
         return future
 
     def _finish(self, device: Device) -> None:
-        """Remove the device from `_open`, because it answered or failed, or is not polled any more.
-
-        Complete the futures that are done.
-        """
+        """Remove the device from `_open`, because it answered or failed, or is not polled any more."""
         del self._open[device]
         if self._futures:
             for devices in self._futures.values():
@@ -196,7 +189,7 @@ class LinkWorker:
     async def _round(self, group: asyncio.TaskGroup) -> None:
         """Poll every waiting device that is not lost, then the lost devices whose back-off has ended.
 
-        Report the lost devices that are not polled to the listener (`PollListener.missed`).
+        Report the lost devices that are not polled to the listener.
         """
         waiting, self._waiting = self._waiting, {}
         now = self._clock.monotonic()

@@ -2,8 +2,7 @@
 
 - `agent.polling.schedule` decides when a device is polled. `agent.polling.link_worker` polls the devices of a link.
 - Links do not wait for each other, except for a turn to connect (`drivers.modbus.turns`).
-- The site can be replaced during polling. Links and devices that are the same objects before and after keep their
-  state.
+- A reload can replace the site. Links and devices that are the same objects before and after keep their state.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class Poller:
         watchdog: Watchdog | None = None,
         nights: Mapping[str, Night] = MappingProxyType({}),
     ) -> None:
-        """`nights`: node id → night. It decides whether a device that does not answer is asleep."""
+        """`nights`: node id → night."""
         self._clock = clock
         self._listener = listener
         self._nights = nights
@@ -51,9 +50,8 @@ class Poller:
     def align(self, push_s: float, at: float) -> None:
         """Count the due times from the pushes: one push every `push_s` seconds, one of them at monotonic second `at`.
 
-        The first call starts the schedule. So that no device waits a whole interval, each is due as many seconds after
-        this call as the lead of its link has (`agent.polling.due_times`; 0 s for up to 64 links), or at its first due
-        time if this is earlier.
+        The first call starts the schedule. So that no device waits a whole interval, each device is also due once when
+        the lead of its link (`agent.polling.due_times`; 0 s for up to 64 links) has passed since this call.
         """
         self._schedule.release()
         if self._schedule.align(push_s, at):

@@ -1,4 +1,4 @@
-"""Gives each device to the worker of its link at the due times of the device."""
+"""Gives each device to the worker of its link at its due times."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class Schedule:
         return True
 
     def use(self, workers: Sequence[LinkWorker]) -> None:
-        """Calculate the due times of these links. Call `release` before, because `use` forgets past due times.
+        """Calculate the due times of these links. Does nothing before the first call of `align`.
 
-        Does nothing before the first call of `align`.
+        Call `release` before, because `use` forgets past due times.
         """
         if self._anchor is None:
             return

@@ -3,10 +3,11 @@
 - The label of a tick is its time by the wall clock, in whole Unix seconds.
 - While the wall clock moves by less than half a second against the ticks, each tick is exactly one interval after the
   previous one, by the monotonic clock.
-- If it has moved by half a second or more (NTP at boot, the command `date`, drift), the next tick returns to its phase:
-  it comes 0.5 to 1.5 intervals after the previous tick. So no push is repeated, and pushes do not accumulate.
-- If the next label would then be earlier than the last one by at most `WAIT_S`, or equal to it, the pushes wait until
-  the label is later. So labels increase.
+- If it has moved by half a second or more (NTP at boot, the command `date`, drift), the next tick returns to its phase
+  (`phase_s`): it comes 0.5 to 1.5 intervals after the previous tick. So no push is repeated, and pushes do not
+  accumulate.
+- If the label of that tick would be equal to the last label, or earlier by at most `WAIT_S`, the pushes wait until the
+  label is later. So labels increase.
 - If the wall clock was set back by more than `WAIT_S`, the pushes do not wait, and the labels go back once.
 """
 
@@ -54,7 +55,7 @@ def phase_s(align: Literal["splay", "clock"], node_id: str, interval_s: int, end
 
 
 def first_tick(monotonic: float, wall: float, interval_s: int, phase_s: int) -> Tick:
-    """Return the first tick on the phase that is not before the present `monotonic` and `wall` time."""
+    """Return the first tick that is not before the present `monotonic` and `wall` time."""
     time = ceil((wall - phase_s) / interval_s) * interval_s + phase_s
     return Tick(monotonic + (time - wall), time)
 
@@ -76,9 +77,9 @@ def next_tick(previous: Tick, monotonic: float, wall: float, interval_s: int, ph
 
 
 def later_tick(tick: Tick, label: int, interval_s: int) -> Tick:
-    """Return `tick`. If its label is equal to `label` or at most `WAIT_S` earlier, move it by whole intervals.
+    """Return `tick`, moved by whole intervals until its label is later than `label`, the label of the last tick.
 
-    The label is then later than `label`, which is the label of the last tick.
+    If the label of `tick` is more than `WAIT_S` earlier than `label`, do not move it.
     """
     behind = label - tick.time
     if not 0 <= behind <= WAIT_S:
