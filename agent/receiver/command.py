@@ -39,7 +39,7 @@ class ReceiveOptions:
 
 
 def open_validator(options: ReceiveOptions) -> tuple[Validator, Journal | None]:
-    """Return a validator, and the journal of `--save` or None. The validator knows the messages in the journal.
+    """Return a validator that knows the messages in the journal, and the journal of `--save` or None.
 
     Raises SetupError if the options cannot be used, or a file cannot be read.
     """

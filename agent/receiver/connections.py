@@ -23,7 +23,7 @@ class Connections:
         self._most = most
         self._lock = threading.Lock()
         self._deadlines: dict[socket.socket, float] = {}
-        """The deadlines in monotonic seconds. The connection that made no progress for the longest time comes first."""
+        """In monotonic seconds. The connection that made no progress for the longest time comes first."""
 
     def opened(self, connection: socket.socket, seconds: float) -> None:
         """Add a new connection. Its deadline is `seconds` from now."""
@@ -33,7 +33,7 @@ class Connections:
             self._deadlines[connection] = time.monotonic() + seconds
 
     def extend(self, connection: socket.socket, seconds: float) -> None:
-        """The connection made progress: set its deadline to `seconds` from now. Raises OSError if it was closed."""
+        """Note progress: the deadline is `seconds` from now. Raises OSError if the connection was closed."""
         self.continue_on(connection, connection, seconds)
 
     def continue_on(self, connection: socket.socket, by: socket.socket, seconds: float) -> None:

@@ -32,10 +32,10 @@ class Arrival:
     late: bool = False
     """Whether the message is older than the newest received message, such as backlog after an outage."""
     missing: int = 0
-    """The number of missing messages between the newest received message and this message; 0 if it is late."""
+    """The number of messages missing between the newest received message and this one; 0 if this one is late."""
     surplus: bool = False
-    """Whether the message is neither newer than all received messages, nor older than all of them, nor in a hole.
-    Usually a received message with another id has the same time."""
+    """Whether the time of the message is not before the oldest and not after the newest received message, and in no
+    hole. Usually a received message with another id has the same time."""
 
 
 @dataclass(slots=True)
@@ -53,7 +53,6 @@ class Sequence:
 
     @property
     def missing(self) -> int:
-        """The number of messages that are missing now."""
         return sum(map(self._missing_in, self.holes))
 
     def arrived(self, time: int) -> Arrival:

@@ -1,7 +1,6 @@
 """The reference endpoint over HTTP(S): the smallest correct server for an integrator.
 
-`Validator` checks the requests, and `serve` returns an HTTP server that uses it. docs/writing-an-endpoint.md shows how
-to write an endpoint.
+docs/writing-an-endpoint.md shows how to write an endpoint.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _IDLE_S = 600.0
 # connection, even if bytes still arrive.
 _REQUEST_S = 60.0
 # Maximum seconds for which the rest of the body is read and ignored after a refusal. If the server closed the
-# connection at once, the system would reset it, and the sender might not see the answer.
+# connection at once, TCP would reset it, and the sender might not see the answer.
 _LINGER_S = 2.0
 
 

@@ -45,11 +45,8 @@ class Verdict:
     message: dict[str, Any] | None = None
     duplicate: bool = False
     late: bool = False
-    """Whether the message is older than the newest received message of its stream (`Validator.streams`), such as
-    backlog after an outage."""
     missing: int = 0
-    """The number of messages that are missing between the newest received message of the stream and this message. 0 if
-    this message is late."""
+    """`late` and `missing` are those of `sequence.Arrival`."""
     notes: tuple[str, ...] = ()
     """Unusual facts. They are no reason to refuse the message."""
 

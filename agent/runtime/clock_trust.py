@@ -63,7 +63,6 @@ class ClockTrust:
         self._trusted = False
 
     def is_trusted(self) -> bool:
-        """Whether the wall clock may date messages. Once true, it stays true while the date is plausible."""
         if self._wait_s == 0:
             return True
         if not plausible(self._clock.time()):
@@ -85,7 +84,7 @@ def plausible(at: float) -> bool:
 def boot_id() -> str:
     """Return the id of this boot. Monotonic times of one boot can be compared.
 
-    If the kernel does not give the id, return a random one, so that no time of an earlier process is compared.
+    If the kernel does not give the id, return a random one: times of different processes are then not compared.
     """
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
@@ -94,7 +93,7 @@ def boot_id() -> str:
 
 
 def time_service_runs() -> bool:
-    """Whether a time service runs, which may still set the clock. Its files in /run show this."""
+    """Whether a time service runs, which may still set the clock."""
     return any(path.exists() for path in _TIME_SERVICES)
 
 
