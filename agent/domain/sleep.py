@@ -2,7 +2,7 @@
 
 Inverters that run on solar power do not answer at night. 0 W is then correct. An inverter whose cable is cut at noon
 does not answer either, but 0 W would then make the total wrong. With `when_offline = "sleep"`, an inverter is asleep if
-all of these conditions hold. Otherwise it is missing.
+all of these conditions hold, and missing otherwise:
 
 - Its last power was below `DIM_W`, so the error of the total is small.
 - At most 24 h plus `LATE_S` have passed since the inverter last woke (`Night.woke`). An inverter that fails at night or

@@ -31,8 +31,7 @@ def publish(
     `step_Wh` is the step of the register; 0 if unknown. `minute_Wh` is the largest growth of the counter in a minute,
     `flow_W` the present power.
 
-    A published energy of the same day that is higher than `found` is kept if both conditions hold. Otherwise the energy
-    falls.
+    A published energy of the same day that is higher than `found` is kept if both conditions hold:
 
     - The excess is at most `minute_Wh`.
     - At `flow_W`, the counter can reach the published energy within a quarter of an hour and before the day ends.

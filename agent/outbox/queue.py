@@ -8,7 +8,8 @@ Invariants:
    attempts and time of the next attempt survive restarts.
 3. A record is in exactly one state: undated (it waits for the clock), dated and waiting, or parked (a dead letter).
 4. Every record that is removed without an `ack` is counted by reason in `drops` and logged, unless a command deleted
-   it. So are records that are missing when the file is opened, because a file of the queue was removed or damaged.
+   it. Records that are missing when the file is opened, because a file of the queue was removed or damaged, are counted
+   and logged too.
 5. An acknowledged record is not returned again, with these exceptions:
    - After a power cut: the records acknowledged since the last `put`.
    - After the loss of the write-ahead log: the records whose `ack` was only in this log.

@@ -51,7 +51,8 @@ class Poller:
         """Count the due times from the pushes: one push every `push_s` seconds, one of them at monotonic second `at`.
 
         The first call starts the schedule. So that no device waits a whole interval, each device is also due once when
-        the lead of its link (`agent.polling.due_times`; 0 s for up to 64 links) has passed since this call.
+        the lead of its link (`agent.polling.due_times`; 0 s for up to 64 links) has passed since this call, unless one
+        of its due times comes first.
         """
         self._schedule.release()
         if self._schedule.align(push_s, at):

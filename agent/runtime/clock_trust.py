@@ -1,7 +1,7 @@
 """Decides whether the wall clock may date messages. A controller without a battery-backed clock starts in the past.
 
-With `push.wait_for_clock_s = 0`, the clock is always trusted. Otherwise it becomes trusted when its date is plausible
-and one of these conditions holds. It stays trusted while its date is plausible.
+With `push.wait_for_clock_s = 0`, the clock is always trusted. Otherwise it is trusted while its date is plausible, from
+the moment when one of these conditions holds:
 
 - The kernel reports a maximum error of the clock below 16 s (the rule of `timedatectl`). This shows that a service
   (chrony, ntpd, timesyncd, PTP) has set the clock.
@@ -82,9 +82,9 @@ def plausible(at: float) -> bool:
 
 
 def boot_id() -> str:
-    """Return the id of this boot. Monotonic times of one boot can be compared.
+    """Return the id of this boot. Only monotonic times of one boot can be compared.
 
-    If the kernel does not give the id, return a random one: times of different processes are then not compared.
+    If the kernel does not give the id, return a random one, so that times of different processes are never compared.
     """
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
