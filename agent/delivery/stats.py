@@ -19,7 +19,7 @@ KEPT_ATTEMPTS = 20
 
 
 class State(StrEnum):
-    """The state of the endpoint. It is WELL at the start and after `DeliveryStats.forget_endpoint`."""
+    """The state of the endpoint."""
 
     WELL = "well"
     """No attempt failed since the last delivery. A refusal of a single message is not a failure."""
@@ -40,7 +40,6 @@ class RecordedAttempt:
     attempt: int
     """0 is the first."""
     outcome: str
-    """The label of the outcome."""
     reason: str | None
 
 
@@ -81,8 +80,7 @@ class DeliveryStats:
     def count(self, record: Record, outcome: Outcome, *, now: float, at: float) -> bool:
         """Count the outcome of one attempt. Return whether the outcome changes the state.
 
-        `now` is in monotonic seconds, `at` in Unix seconds. A refused message does not change the state. `Stopped` is
-        not counted.
+        `now` is in monotonic seconds, `at` in Unix seconds.
         """
         if isinstance(outcome, Stopped):
             return False

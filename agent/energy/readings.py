@@ -221,7 +221,7 @@ def _observed(
 def _learned(reading: Observation, origin: Candidate, transition: Transition | None, *, usual: bool) -> Turnover:
     """Return the turnover after a transition from `origin`, with a finer step of the register if the growth shows one.
 
-    `usual`: whether `origin` is the previous reading and the interval is usual.
+    `usual`: whether `origin` is the previous reading, at the usual interval.
     """
     turnover = reading.turnover
     if transition is None:

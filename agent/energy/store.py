@@ -254,7 +254,6 @@ def _create_tables(db: sqlite3.Connection) -> None:
 
 
 def _sealed(values: Sequence[object]) -> str:
-    """Return the checksum and the JSON of `values`."""
     text = json.dumps(values, separators=(",", ":"), allow_nan=False)
     return f"{_crc(text)} {text}"
 

@@ -156,7 +156,7 @@ def confirmed(transition: Transition, skipped: Sequence[Candidate], step_Wh: flo
 
 
 def _bound(before: Candidate, reading: Observation) -> float:
-    """Return the maximum growth of the counter from `before` to `reading`, Wh. Over a gap, the power is `gap_W`."""
+    """Return the maximum growth of the counter from `before` to `reading`, Wh."""
     return _at_power(_near_power(reading) if reading.regular else reading.turnover.gap_W, before, reading)
 
 

@@ -34,7 +34,6 @@ class DiskFailure:
         self.full = False
         """Whether the disk was full, or had no room for the reserve, in the present failure."""
         self.in_memory = False
-        """Whether changes are only in memory."""
 
     def note_full(self) -> None:
         """Note that the disk is full or has no room for the reserve."""

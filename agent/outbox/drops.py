@@ -28,10 +28,10 @@ DROP_REASONS = tuple(_WORDS)
 
 
 class Drops(Counter[str]):
-    """How many messages were dropped since the start, by reason. The reasons are `DROP_REASONS`."""
+    """How many messages were dropped since the start, by reason (`DROP_REASONS`)."""
 
     def add(self, count: int, reason: str) -> None:
-        """Count `count` dropped messages and log them. Log nothing if `count` is 0."""
+        """Count `count` dropped messages and log them."""
         if count:
             self[reason] += count
             log.warning("message_dropped", count=count, reason=_WORDS[reason])

@@ -220,7 +220,6 @@ class ResilientStore:
             self._may_exceed_bound = self._read(lambda store: store.has_pages_beyond_bound()) is not False
 
     def drop(self, seqs: Sequence[int], reason: str) -> None:
-        """Delete these records and count them as dropped."""
         if seqs:
             self.write(PendingWrites(gone=set(seqs)))
             self.drops.add(len(seqs), reason)

@@ -236,7 +236,6 @@ class Store:
         return self._records("WHERE parked IS NOT NULL ORDER BY seq")
 
     def undated(self, after: int) -> Iterator[Record]:
-        """Yield the undated records with a seq larger than `after`, oldest first."""
         return self._records("WHERE boot IS NOT NULL AND parked IS NULL AND seq > ? ORDER BY seq", after)
 
     def summary(self) -> tuple[int, int, float | None]:

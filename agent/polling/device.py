@@ -57,7 +57,6 @@ class Device:
         return without_address(error, self.address)
 
     def feeds(self, node_ids: Container[str]) -> bool:
-        """Whether the device feeds one of these nodes."""
         return any(node.node_id in node_ids for node in self.nodes)
 
 

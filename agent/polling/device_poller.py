@@ -116,7 +116,7 @@ class DevicePoller:
             yield f"poll of {device.name}", running.stuck
 
     def failed(self, device: Device, error: Exception) -> None:
-        """Record a failed poll, log the outage, and tell the listener. Do nothing if the device is no longer wanted."""
+        """Record a failed poll, log the outage, and tell the listener."""
         if not self._wanted(device):
             return
         now = self._clock.monotonic()

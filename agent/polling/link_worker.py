@@ -72,7 +72,6 @@ class LinkWorker:
         """Whether the last device was polled because of its rank, before a device of the round."""
 
     def start(self, group: asyncio.TaskGroup) -> None:
-        """Start the task if it is not running yet."""
         self._task = self._task or group.create_task(self._run())
 
     async def end(self) -> None:
@@ -111,10 +110,7 @@ class LinkWorker:
             self._pace.check(self.devices, now)
 
     def request(self) -> asyncio.Future[None]:
-        """Poll all devices now. Return a future that is done when each of them has answered or failed.
-
-        A lost device that the round does not probe counts as failed.
-        """
+        """Poll all devices now. Return a future that is done when each has answered or failed. See `Poller.request`."""
         for device in self.devices:
             if device not in self._open:
                 self._open[device] = self._waiting[device] = None
@@ -187,10 +183,7 @@ class LinkWorker:
         self._listener.missed(device, device.health.error or LinkError("not asked"), now)
 
     async def _round(self, group: asyncio.TaskGroup) -> None:
-        """Poll every waiting device that is not lost, then the lost devices whose back-off has ended.
-
-        Report the lost devices that are not polled to the listener.
-        """
+        """Poll the waiting devices. Report the lost ones that are not polled to the listener."""
         waiting, self._waiting = self._waiting, {}
         now = self._clock.monotonic()
         well = sorted(
@@ -277,14 +270,7 @@ class LinkWorker:
         all_lost.clear()
 
     def _next(self, order: deque[Device]) -> Device:
-        """Return the next device to poll: usually the next device of the round.
-
-        Return a waiting device instead if all of these conditions hold:
-
-        - The last polled device belonged to the round.
-        - The waiting device is not lost.
-        - Its rank comes before the rank of the next device of the round.
-        """
+        """Return the next device of the round, or a waiting device that is to be polled before it."""
         if self._waiting and not self._polled_urgent:
             well = (device for device in self._waiting if not device.health.failures)
             urgent = min(well, key=lambda device: device.rank, default=None)

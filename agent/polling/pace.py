@@ -43,7 +43,6 @@ class _Missed:
         return now - self.since >= enough_s and device.health.polls > self.polls
 
     def cycle_s(self, health: DeviceHealth) -> float:
-        """Return the cycle since `since`, in seconds."""
         return ((health.last_answer or self.since) - self.since) / (health.polls - self.polls)
 
 

@@ -27,7 +27,6 @@ class PushClock:
         self._after = after
 
     async def run(self) -> None:
-        """Run until cancelled."""
         pushes = self.interval_s, self.phase_s
         tick = later_tick(first_tick(*self._now, *pushes), self._after, self.interval_s)
         while True:

@@ -44,7 +44,6 @@ class Connections:
             self._deadlines[by] = time.monotonic() + seconds
 
     def forget(self, connection: socket.socket) -> None:
-        """Remove a closed connection."""
         with self._lock:
             self._deadlines.pop(connection, None)
 

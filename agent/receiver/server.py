@@ -234,10 +234,7 @@ def by_lower_name(message: Message) -> dict[str, str]:
 
 
 def _unreadable(headers: Message) -> Verdict | None:
-    """Return the verdict on a request whose body cannot be read, because of its Content-Length or Transfer-Encoding.
-
-    Return None if the body can be read.
-    """
+    """Return the verdict on a request whose body cannot be read, because of its Content-Length or Transfer-Encoding."""
     lengths = headers.get_all("content-length", [])
     if len(set(lengths)) > 1:
         return Verdict(400, ("the request has two different Content-Length headers",))
