@@ -39,6 +39,17 @@ def replacement_of(path: Path) -> Path:
     return path.with_name(path.name + ".new")
 
 
+def copy_of(path: Path) -> Path:
+    """Return the path of the copy of a removed queue, until the copy is complete. It never counts as the queue."""
+    return path.with_name(path.name + ".copy")
+
+
+def remove_drafts(path: Path) -> None:
+    """Delete the new files that a power cut left. Where nothing is at `path`, its replacement must be renamed first."""
+    remove(replacement_of(path))
+    remove(copy_of(path))
+
+
 def queue_exists(path: Path) -> bool:
     """Whether there is a queue at `path`, or one whose replacement a power cut interrupted."""
     return path.exists() or replacement_of(path).exists()
@@ -75,7 +86,7 @@ def write_note(path: Path, content: bytes) -> None:
 
 def rename_queue(path: Path, target: Path) -> None:
     """Rename the files of a queue, and delete its reserve. After a power cut, a second call completes the work."""
-    remove(replacement_of(path))  # first, because after the rename it would count as the queue
+    remove_drafts(path)  # first, because after the rename the replacement would count as the queue
     for side in (recent_of, note_of):
         if side(path).exists():
             side(path).replace(side(target))
@@ -85,7 +96,7 @@ def rename_queue(path: Path, target: Path) -> None:
 
 def delete_queue(path: Path) -> None:
     """Delete all files of a queue. Files that do not exist are no error."""
-    remove(replacement_of(path))  # first, because after the deletion it would count as the queue
+    remove_drafts(path)  # first, because after the deletion the replacement would count as the queue
     remove(path)
     path.with_name(path.name + "-shm").unlink(missing_ok=True)
     for side in (reserve_of(path), recent_of(path), note_of(path)):

@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 
 from agent.outbox.drops import Drops
-from agent.outbox.files import replacement_of
+from agent.outbox.files import copy_of, remove_drafts, replacement_of
 from agent.outbox.record import PendingWrites, Record
 from agent.outbox.schema import COLUMNS, migrate, record_from
 from agent.outbox.store import Store
@@ -57,11 +57,15 @@ def open_or_begin(path: Path, max_size_mb: int, damage: str | None = None) -> St
         replacement.rename(path)
     if damage is None:
         try:
-            return Store.open(path, max_size_mb)
+            store = Store.open(path, max_size_mb)
         except sqlite3.DatabaseError as error:
             if not means_damage(error):
                 raise
             damage = str(error)
+        else:
+            with contextlib.suppress(OSError):
+                remove_drafts(path)  # they may be as large as the queue
+            return store
     remove(replacement)
     messages, no_room = _write_new(replacement, max_size_mb, _salvage(path))
     aside = _set_aside(path)
@@ -94,7 +98,7 @@ def copy_to(path: Path, max_size_mb: int, removed: Store) -> int | None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         return None
-    copy = path.with_name(path.name + ".copy")
+    copy = copy_of(path)
     remove(copy)
     try:
         copied, no_room = _write_new(copy, max_size_mb, removed.everything())

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from agent.outbox.files import recent_of
+from agent.outbox.files import delete_queue, recent_of, rename_queue
 from agent.outbox.queue import Outbox
 from agent.outbox.record import PendingWrites
 from agent.outbox.store import Store
@@ -504,6 +504,38 @@ def test_a_half_written_copy_is_replaced_by_a_new_one(tmp_path: Path) -> None:
     assert len(kept) > 80
     assert kept == [each for each in ids if each in kept]
     assert len(list(tmp_path.glob("*.damaged-*"))) == 1
+    outbox.close()
+
+
+@pytest.mark.parametrize("end", ["start", "rename", "delete"])
+def test_what_a_power_cut_left_of_a_copy_takes_no_space_for_ever(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    ids = ids_of(outbox.put([b"1"]))
+    outbox.close()
+    for name in ("o.sqlite3.new", "o.sqlite3.copy", "o.sqlite3.copy-wal"):
+        (tmp_path / name).write_bytes(bytes(5000))
+    if end == "delete":
+        delete_queue(path)
+        assert list(tmp_path.iterdir()) == []
+        return
+    if end == "rename":
+        path = tmp_path / "other.sqlite3"
+        rename_queue(tmp_path / "o.sqlite3", path)
+    outbox = opened(path)
+    assert [record.id for record in waiting(outbox)] == ids
+    assert [each.name for each in tmp_path.iterdir() if ".new" in each.name or ".copy" in each.name] == []
+    outbox.close()
+
+
+def test_a_start_that_cannot_delete_a_copy_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "o.sqlite3"
+    outbox = opened(path)
+    ids = ids_of(outbox.put([b"1"]))
+    outbox.close()
+    (tmp_path / "o.sqlite3.copy").mkdir()  # as on a disk that refuses to delete it
+    outbox = opened(path)
+    assert [record.id for record in waiting(outbox)] == ids
     outbox.close()
 
 
