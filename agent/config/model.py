@@ -150,12 +150,14 @@ class Config(BaseSettings, ConfigTable):
                     f"{did_you_mean(device.connection, self.connection)}"
                 )
         first: dict[str, int] = {}
-        for index, node_id in self.enabled_nodes():
-            if node_id in first:
-                raise ValueError(
-                    f"device[{index}].node_id: must be unique; device[{first[node_id]}] has {node_id!r} already"
-                )
-            first[node_id] = index
+        for index, device in enumerate(self.device):
+            for type_, node_id in device.node_ids.items() if device.enabled else ():
+                if node_id in first:
+                    key = "node_id" if device.nodes is None else f"nodes.{type_}"
+                    raise ValueError(
+                        f"device[{index}].{key}: must be unique; device[{first[node_id]}] has {node_id!r} already"
+                    )
+                first[node_id] = index
         if not any(device.enabled for device in self.device):
             raise ValueError("device: needs at least one enabled [[device]]")
         node_ids = {node_id for device in self.device for node_id in device.node_ids.values()}

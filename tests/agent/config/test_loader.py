@@ -121,7 +121,16 @@ def test_the_deadline_is_never_more_than_half_of_the_interval() -> None:
         ),
         (
             {"device__0__node_id": "pv-1"},
-            "site.toml: device[1].node_id (pv-1 + bat-1): must be unique; device[0] (pv-1) has 'pv-1' already",
+            "site.toml: device[1].nodes.solar (pv-1 + bat-1): must be unique; device[0] (pv-1) has 'pv-1' already",
+        ),
+        (
+            {
+                "device__0__node_id": "pv-1",
+                "device__1__nodes": None,
+                "device__1__node_id": "pv-1",
+                "device__1__type": "solar",
+            },
+            "site.toml: device[1].node_id (pv-1): must be unique; device[0] (pv-1) has 'pv-1' already",
         ),
         (
             {"device__0__connection": "gateway"},
