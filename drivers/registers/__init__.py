@@ -6,6 +6,7 @@
 from drivers.registers.block_codec import Cell, Fill, block_decoder
 from drivers.registers.codec import FORMATS, Encoding, bits_of, decoder, encode
 from drivers.registers.combine import Part, by_key, combiner, is_direct, resolutions
+from drivers.registers.lasting_refusals import LastingRefusals
 from drivers.registers.read_plan import Block, Limits, Span, plan
 from drivers.registers.refusals import RECHECK_MAX_S, Recheck, RefusalMemory
 from drivers.registers.session import OnReply, PollSession, SplitReader
@@ -17,6 +18,7 @@ __all__ = [
     "Cell",
     "Encoding",
     "Fill",
+    "LastingRefusals",
     "Limits",
     "OnReply",
     "Part",

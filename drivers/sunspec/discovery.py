@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from drivers.driver import Reader
 from drivers.errors import (
     DeviceFailureError,
-    IllegalAddressError,
     IllegalFunctionError,
     IllegalRangeError,
     RefusedError,
@@ -29,6 +28,7 @@ from drivers.errors import (
 )
 from drivers.model import Table
 from drivers.protocol import ADDRESSES
+from drivers.registers import LastingRefusals, Span
 from drivers.sunspec.formulas import PointAddress
 from drivers.sunspec.mapping import COMMON, RATINGS, DcInput
 from drivers.sunspec.models import HEADER, Model, ModelPoint, load, of, text
@@ -137,18 +137,23 @@ class ModelDiscovery:
         return model_id, length
 
 
-async def identify(reader: Reader, models: Collection[Model]) -> CommonModel:
-    """Return the texts of the first common model. Later common models describe attached devices such as meters."""
+async def identify(reader: Reader, models: Collection[Model], refusals: LastingRefusals) -> CommonModel:
+    """Return the texts of the first common model. A text that the device lastingly refuses is empty.
+
+    Later common models describe attached devices such as meters.
+    """
     common = next(of(models, COMMON), None)
     if common is None:
         return CommonModel()
     points = load(COMMON, frozenset(_STRINGS)).points
-    return CommonModel(*[await _string(reader, common, points[name]) for name in _STRINGS])
+    return CommonModel(*[await _string(reader, common, points[name], refusals) for name in _STRINGS])
 
 
-async def serial_numbers(reader: Reader, devices: Collection[Collection[Model]]) -> list[str]:
+async def serial_numbers(
+    reader: Reader, devices: Collection[Collection[Model]], refusals: LastingRefusals
+) -> list[str]:
     """Return the serial number of each device in the chain; empty for a device without one."""
-    return [(await identify(reader, models)).serial for models in devices]
+    return [(await identify(reader, models, refusals)).serial for models in devices]
 
 
 def duplicates(devices: Collection[Collection[Model]], serials: Collection[str]) -> set[Model]:
@@ -162,26 +167,23 @@ def duplicates(devices: Collection[Collection[Model]], serials: Collection[str])
     return found
 
 
-async def _string(reader: Reader, model: Model, point: ModelPoint) -> str:
+async def _string(reader: Reader, model: Model, point: ModelPoint, refusals: LastingRefusals) -> str:
     if not model.holds(point.offset, point):
         return ""
-    try:
-        return text(await reader.read(Table.HOLDING, model.address + point.offset, point.size))
-    except IllegalAddressError:
-        return ""
+    words = await refusals.read(reader, Span(Table.HOLDING, model.address + point.offset, point.size))
+    return "" if words is None else text(words)
 
 
-async def channels(reader: Reader, model: Model) -> tuple[DcInput, ...]:
-    """Return the type of each DC input of a model 160 or 714, in order; empty after exception 2 or 3."""
+async def channels(reader: Reader, model: Model, refusals: LastingRefusals) -> tuple[DcInput, ...]:
+    """Return the type of each DC input of a model 160 or 714, in order; empty if one is lastingly refused."""
     name = _TYPE_POINTS[model.id]
     definition = load(model.id, frozenset({name}))
     point = definition.repeated[name]
     found = []
     for index in range(definition.repetitions(model.length)):
         address = model.address + definition.fixed_size + index * definition.repeated_size + point.offset
-        try:
-            words = await reader.read(Table.HOLDING, address, point.size)
-        except IllegalRangeError:
+        words = await refusals.read(reader, Span(Table.HOLDING, address, point.size))
+        if words is None:
             return ()
         found.append(_by_name(text(words)) if point.type == "string" else _BY_PORT_TYPE.get(words[0], DcInput.OTHER))
     return tuple(found)

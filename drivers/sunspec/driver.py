@@ -24,7 +24,16 @@ from drivers.errors import IllegalRangeError, ProfileError, RefusedError, Unsupp
 from drivers.model import Kind, NodeType, Quality, Quantity, Reading, Resolution, Scan
 from drivers.profile import RATED_TIMES, bounded
 from drivers.protocol import MAX_REGISTERS
-from drivers.registers import Block, Limits, OnReply, PollSession, Recheck, RefusalMemory, SplitReader
+from drivers.registers import (
+    Block,
+    LastingRefusals,
+    Limits,
+    OnReply,
+    PollSession,
+    Recheck,
+    RefusalMemory,
+    SplitReader,
+)
 from drivers.sunspec.discovery import (
     CommonModel,
     ModelDiscovery,
@@ -67,6 +76,7 @@ class SunSpec:
         self._options = options
         self._limits = Limits(min(options.max_registers or MAX_REGISTERS, MAX_REGISTERS), gap)
         self._discovery = ModelDiscovery(KNOWN)
+        self._refusals = LastingRefusals()
         self._defaults = defaults or LinkDefaults(sleeps=True)  # many SunSpec devices sleep at night
         self._known: _Known | None = None
         self._recheck = Recheck()
@@ -146,14 +156,15 @@ class SunSpec:
         if before is not None and len(models) < len(self.models) and models == self.models[: len(models)]:
             self._recheck.lengthen()
             return before
-        identity = await identify(reader, models)
+        self._refusals.begin()
+        identity = await identify(reader, models, self._refusals)
         inverters = [each for each in sections(models) if any(of(each, *INVERTERS))]
         several = inverters if len(inverters) > 1 else []
-        serials = await serial_numbers(reader, several)
+        serials = await serial_numbers(reader, several, self._refusals)
         duplicated = duplicates(several, serials)
         self.inverters = frozenset(filter(None, serials))
         used = self._used([model for model in models if model not in duplicated])
-        inputs = {model: await channels(reader, model) for model in of(used, *CHANNELS)}
+        inputs = {model: await channels(reader, model, self._refusals) for model in of(used, *CHANNELS)}
         layout = build(used, inputs, identity.manufacturer, self._limits.max_registers)
         if not layout.recipes:
             offered = ", ".join(str(model.id) for model in models) or "none"
@@ -171,7 +182,7 @@ class SunSpec:
                 models=[model.id for model in models],
                 nodes=sorted(node.value for node in layout.nodes),
             )
-        known = _Known(layout, self._limits, open_end=self._discovery.open_end)
+        known = _Known(layout, self._limits, doubtful=self._discovery.open_end or self._refusals.failing)
         if layout.nodes - {NodeType.GRID}:
             known.rated_W = await rated_power(reader, [each for each in inverters if duplicated.isdisjoint(each)])
         known.battery_seen = before is not None and before.battery_seen
@@ -214,9 +225,9 @@ class SunSpecMeter(SunSpec):
 class _Known:
     """A device with a known chain: its layout, and the requests that it accepts."""
 
-    def __init__(self, layout: SunSpecLayout, limits: Limits, *, open_end: bool) -> None:
+    def __init__(self, layout: SunSpecLayout, limits: Limits, *, doubtful: bool) -> None:
         self.layout = layout
-        self._open_end = open_end
+        self._doubtful = doubtful
         self._refusals = RefusalMemory([[span] for span in spans_of(layout)], limits)
         self._batches: dict[Block, Batch] = {}
         self._learning = True
@@ -229,8 +240,9 @@ class _Known:
 
     @property
     def doubtful(self) -> bool:
-        """Whether points were refused, or the chain has no end model and may be incomplete."""
-        return bool(self._refusals.holes) or self._open_end
+        """Whether the device may have more: points, models behind a chain without an end model, or texts that it
+        refused with exception 4."""
+        return bool(self._refusals.holes) or self._doubtful
 
     async def poll(self, run: PollSession) -> Scan:
         """Poll once. The first polls learn which points the device refuses.

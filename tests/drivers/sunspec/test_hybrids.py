@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from drivers.driver import ReadOptions
-from drivers.errors import exception_reply
+from drivers.errors import DeviceFailureError, exception_reply
 from drivers.model import NodeType, Phase, Quality, Quantity, Reading, Scan
 from drivers.registers.refusals import RECHECK_FIRST_S
 from drivers.sunspec.driver import SunSpec
@@ -336,6 +336,20 @@ async def test_half_of_the_inputs_of_two_hybrids_is_no_sum() -> None:
 )
 async def test_all_models_with_dc_inputs_of_an_inverter_are_used(models: list[list[int]]) -> None:
     assert states(await read(common(), INVERTER, *models)) == STATES
+
+
+async def test_inputs_whose_names_fail_twice_have_no_type() -> None:
+    reader = FakeReader(device(common(), INVERTER, mppt(dc_input("MPPT 1", 4000, 700), dc_input("StCha 2", 900, 400))))
+    first_name = 40002 + 68 + 52 + 2 + 8 + 1
+    assert (first_name, 8) not in reader.asked
+    reader.failures = {first_name: exception_reply(4, "name")}
+    driver = SunSpec(ReadOptions())
+    with pytest.raises(DeviceFailureError):
+        await driver.poll(reader, lambda: 0.0)
+    assert reader.asked[-1] == (first_name, 8)
+    scan = await driver.poll(reader, lambda: 0.0)
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) is not None
+    assert driver.available == {NodeType.SOLAR}
 
 
 async def test_the_dc_power_is_that_of_all_models_with_dc_inputs() -> None:

@@ -10,7 +10,15 @@ from structlog.testing import capture_logs
 
 from drivers.catalogue import Catalogue
 from drivers.driver import LinkDefaults, ReadOptions
-from drivers.errors import BusyError, GatewayError, ProfileError, SilentError, UnsupportedError, exception_reply
+from drivers.errors import (
+    BusyError,
+    DeviceFailureError,
+    GatewayError,
+    ProfileError,
+    SilentError,
+    UnsupportedError,
+    exception_reply,
+)
 from drivers.modbus.link import Link
 from drivers.model import Kind, NodeType, Phase, Quality, Quantity, Reading, Scan, Table
 from drivers.registers.refusals import RECHECK_FIRST_S, RECHECK_MAX_S
@@ -127,6 +135,35 @@ async def test_texts_that_are_refused_are_empty() -> None:
     driver = SunSpec(PLAIN)
     assert value(await poll(driver, reader), SOLAR, Quantity.ACTIVE_POWER) == 4321.0
     assert driver.identity == CommonModel("", "Inverter 5", "1.2", "")
+
+
+@pytest.mark.parametrize("code", [4, 8])
+async def test_a_text_that_fails_twice_is_empty_until_the_device_is_asked_again(code: int) -> None:
+    """Some devices reply exception 4 where they lack a register; others reply it while they are starting."""
+    reader = FakeReader(device(common(), INVERTER))
+    driver, clock = SunSpec(PLAIN), [0.0]
+    serial = 40002 + 2 + 50
+    reader.failures = {serial: exception_reply(code, "serial")}
+    with pytest.raises(DeviceFailureError):
+        await driver.poll(reader, lambda: clock[0])
+    scan = await driver.poll(reader, lambda: clock[0])
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 4321.0
+    assert driver.identity == CommonModel("Acme", "Inverter 5", "1.2", "")
+    reader.failures.clear()
+    clock[0] = RECHECK_MAX_S
+    await driver.poll(reader, lambda: clock[0])
+    assert driver.identity == CommonModel("Acme", "Inverter 5", "1.2", "123")
+
+
+async def test_a_text_that_fails_once_is_read_by_the_next_poll() -> None:
+    reader = FakeReader(device(common(), INVERTER))
+    driver = SunSpec(PLAIN)
+    reader.failures = {40002 + 2: exception_reply(4, "manufacturer")}
+    with pytest.raises(DeviceFailureError):
+        await poll(driver, reader)
+    reader.failures.clear()
+    await poll(driver, reader)
+    assert driver.identity.manufacturer == "Acme"
 
 
 async def test_a_short_common_model_has_the_texts_that_it_holds() -> None:
