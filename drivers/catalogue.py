@@ -23,7 +23,7 @@ class Catalogue:
 
     profile_dirs: tuple[Path, ...] = field(default=())
     _profiles: dict[Path, Profile] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """The profiles loaded so far."""
+    """Path → profile, for the profiles that `create` has loaded."""
 
     def names(self) -> list[str]:
         """Return every driver name, sorted. `create` also accepts a name with a channel, such as `NAME:2`."""

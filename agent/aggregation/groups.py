@@ -151,7 +151,7 @@ def _mean_soc(members: Sequence[Mapping[str, Any]]) -> float:
     """
     capacities = [member.get("energy_capacity_Wh", 0.0) for member in members]
     if all(capacity > 0 for capacity in capacities):
-        # Not the stored energy: divided by the capacity, it may differ from the state of charge.
+        # The stored energies are not used: divided by the capacities, they may differ from the states of charge.
         charges = [member["mean_soc_perc"] for member in members]
         weighted = fsum(charge * capacity for charge, capacity in zip(charges, capacities, strict=True))
         return weighted / fsum(capacities)

@@ -24,7 +24,7 @@ _ORDER = ("site", "push", "outbox", "poll", "device", "connection", "drivers", "
 _UNITS = {"_per_s": "1/s", "_s": "s", "_Wh": "Wh", "_W": "W", "_mb": "MB"}
 """End of a key → its unit. The first end that matches counts."""
 _SUBTABLES = ("sign", "retry")
-"""Keys of [push] that are tables."""
+"""Keys of [push] that have a section of their own on the page."""
 _SHOWN = {"device": "[[device]]", "connection": "[connection.NAME]"}
 """Table → its heading on the page. Every other heading is the name in brackets."""
 

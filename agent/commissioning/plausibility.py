@@ -47,8 +47,8 @@ _LEAST_RATIO_UP, _LEAST_RATIO_DOWN, _MOST_RATIO = 2, 5, 1000
 """The factors between power and voltage times current that the ratio of a current transformer (CT) can explain.
 
 - `_LEAST_RATIO_UP` to `_MOST_RATIO` if the power is larger than voltage times current.
-- `_LEAST_RATIO_DOWN` to `_MOST_RATIO` if the power is smaller. A power factor that the device does not report can
-  cause a smaller factor.
+- `_LEAST_RATIO_DOWN` to `_MOST_RATIO` if the power is smaller. A factor below `_LEAST_RATIO_DOWN` shows no ratio: a
+  power factor that the device does not report can cause it.
 """
 
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from agent.energy.days import Basis, Day, day_of
 
 NEVER = 1e15
-"""`Candidate.changed` from the beginning of a path, a reset, a replacement or a new day until the counter moves: it is
-not known how long the counter has been unchanged. When it moves, `agent.energy.transitions` assumes at most the time
-since the previous reading."""
+"""`Candidate.changed` has this value after the first reading of a path, a reset, a replacement or a new day, until the
+counter moves. It is then not known how long the counter has been unchanged. When it moves, `agent.energy.transitions`
+assumes at most the time since the previous reading."""
 DAILY_S = 3 * 3600.0
 """Maximum seconds between the device's midnight and local midnight. Device clocks ignore summer time, use UTC, or
 drift."""

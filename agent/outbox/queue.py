@@ -177,7 +177,7 @@ class Outbox:
             return self._store.find(lambda store: store.parked(), lambda r: r.parked is not None, limit)
 
     def note(self) -> bytes:
-        """Return what `set_note` wrote last, also before a restart; empty if there is no legible note."""
+        """Return what `set_note` wrote last, even if that was before a restart; empty if it is not legible."""
         return read_note(self._path)
 
     def set_note(self, content: bytes) -> None:

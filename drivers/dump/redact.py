@@ -19,8 +19,7 @@ from itertools import groupby
 
 from drivers.model import Table
 from drivers.registers.read_plan import Span
-from drivers.sunspec.discovery import BASES, MARKER
-from drivers.sunspec.models import HEADER
+from drivers.sunspec.models import BASES, HEADER, MARKER
 
 BLANK = 0x5858
 """The letters XX. Blanked text is still text."""

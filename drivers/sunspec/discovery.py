@@ -31,11 +31,7 @@ from drivers.protocol import ADDRESSES
 from drivers.registers import LastingRefusals, Span
 from drivers.sunspec.formulas import PointAddress
 from drivers.sunspec.mapping import COMMON, RATINGS, DcInput
-from drivers.sunspec.models import HEADER, Model, ModelPoint, load, of, text
-
-# "SunS"; the addresses are those of the SunSpec Device Information Model Specification 1.1, section 6.
-MARKER = (0x5375, 0x6E53)
-BASES = (40000, 50000, 0)
+from drivers.sunspec.models import BASES, HEADER, MARKER, Model, ModelPoint, load, of, text
 
 _STRINGS = ("Mn", "Md", "Vr", "SN")
 _END = 0xFFFF

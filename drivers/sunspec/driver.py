@@ -3,8 +3,8 @@
 - Each poll also reads the headers of the models that are used. If a header differs, or if the device replies with
   exception 2 or 3 to a request that it accepted before, the device has changed. The poll then discovers the chain
   again.
-- In the first polls after a discovery, a request that gets exception 2 or 3 is divided (`drivers.registers.refusals`).
-  Points that are still refused are omitted.
+- A request that the device has never accepted is divided after exception 2 or 3 (`drivers.registers.refusals`). Points
+  that are still refused are omitted.
 - A chain may be shorter while the device starts. So if points were refused or the chain had no end model, the driver
   discovers the chain again later, at growing intervals (`Recheck`).
 
@@ -67,9 +67,9 @@ class SunSpec:
         if options.word_order not in (None, "big"):
             raise ProfileError(f"driver sunspec: word_order is always 'big' (found {options.word_order!r})")
         self.identity = CommonModel()
-        """Manufacturer and model of the device; empty before the first poll."""
+        """Manufacturer and model of the device; empty until the chain was discovered."""
         self.models: tuple[Model, ...] = ()
-        """Every model of the device; empty before the first poll."""
+        """Every model of the device; empty until the chain was discovered."""
         self.inverters: frozenset[str] = frozenset()
         """The known serial numbers of the inverters, if the chain has several; otherwise empty."""
         gap = options.max_gap if options.max_gap is not None else options.default_max_gap
@@ -87,14 +87,14 @@ class SunSpec:
 
     @property
     def nodes(self) -> frozenset[NodeType]:
-        """The node types that the device feeds; before the first poll, all possible node types."""
+        """The node types that the device feeds. While its chain is not known, all possible node types."""
         if self._known is None:
             return frozenset({NodeType.GRID, NodeType.SOLAR, NodeType.STORAGE})
         return self._known.layout.nodes
 
     @property
     def available(self) -> frozenset[NodeType]:
-        """The node types that the device has, including those that are not read. Empty before the first poll."""
+        """The node types that the device has, including those that are not read. Empty while its chain is not known."""
         if self._known is None:
             return frozenset()
         return self.nodes | ({NodeType.GRID} if meters(self.models) else frozenset())
@@ -230,11 +230,10 @@ class _Known:
         self._doubtful = doubtful
         self._refusals = RefusalMemory([[span] for span in spans_of(layout)], limits)
         self._batches: dict[Block, Batch] = {}
-        self._learning = True
-        """True before the first poll, and after a poll with new refusals. A refusal then does not mean that the device
-        has changed."""
+        """Request → how to read its reply. The device has accepted these requests before."""
         self.rated_W: float | None = None
-        """Rated power of the inverters in W; None or 0 if not known. A power above `RATED_TIMES` * this is invalid."""
+        """Rated power of the inverters in W; None or 0 if not known. An active or DC power of a solar or storage node
+        is invalid above `RATED_TIMES` * this."""
         self.battery_seen = False
         """Whether the battery charged or discharged at any poll since the device last changed."""
 
@@ -245,7 +244,7 @@ class _Known:
         return bool(self._refusals.holes) or self._doubtful
 
     async def poll(self, run: PollSession) -> Scan:
-        """Poll once. The first polls learn which points the device refuses.
+        """Poll once, and learn which points the device refuses.
 
         Raises _ChangedError if the device has changed.
         """
@@ -260,18 +259,18 @@ class _Known:
             for slot, number in batch.cells(raws):
                 cells[slot], times[slot] = number, at
 
-        if self._learning:
-            await run.read_blocks(self._refusals, self._refusals.blocks, use)
-        else:
-            for block in self._refusals.blocks:
-                await self._read_known(run, block, use)
-        self._learning = self._refusals.changed
+        accepted = [block for block in self._refusals.blocks if block in self._batches]
+        fresh = [block for block in self._refusals.blocks if block not in self._batches]
+        if fresh:
+            await run.read_blocks(self._refusals, fresh, use)
+        for block in accepted:
+            await self._read_accepted(run, block, use)
         self._refusals.end(run.now())
         errors = (*self._refusals.holes.values(), *run.errors)
         return Scan(tuple(self._readings(cells, times)), run.started, run.now(), errors, run.requests)
 
-    async def _read_known(self, run: PollSession, block: Block, use: OnReply) -> None:
-        """Read a block that was read before. Raises _ChangedError after exception 2 or 3."""
+    async def _read_accepted(self, run: PollSession, block: Block, use: OnReply) -> None:
+        """Read a block that the device accepted before. Raises _ChangedError after exception 2 or 3."""
         try:
             words = await run.read(block.table, block.address, block.count)
         except IllegalRangeError as error:

@@ -13,6 +13,9 @@ from importlib.resources import files
 from math import isfinite
 from typing import Any
 
+# "SunS"; the addresses are those of the SunSpec Device Information Model Specification 1.1, section 6.
+MARKER = (0x5375, 0x6E53)
+BASES = (40000, 50000, 0)
 HEADER = 2
 """Registers before a model's data: its id and its length."""
 

@@ -454,6 +454,22 @@ async def test_models_that_never_stand_still_are_unsupported() -> None:
         await poll(SunSpec(PLAIN), Restless(device(common(), INVERTER)))
 
 
+@pytest.mark.parametrize("code", [4, 6])
+async def test_a_refusal_of_what_was_not_accepted_before_is_no_change(code: int) -> None:
+    reader = FakeReader(device(common(), INVERTER, METER))
+    driver = SunSpec(ReadOptions(max_registers=60))
+    meter_power = 40070 + 52 + 2 + 16
+    reader.failures[meter_power] = exception_reply(code, "not yet")
+    assert not (await poll(driver, reader)).complete
+    reader.failures[meter_power] = exception_reply(2, "hole")
+    with capture_logs() as logs:
+        scan = await poll(driver, reader)
+    assert [entry["event"] for entry in logs if entry["event"].startswith("sunspec")] == []
+    assert [str(error) for error in scan.errors] == ["hole: Modbus exception 2 (illegal data address)"]
+    assert value(scan, SOLAR, Quantity.ACTIVE_POWER) == 4321.0
+    assert (await poll(driver, reader)).requests < scan.requests, "the refusal was learned"
+
+
 async def test_what_is_refused_is_left_out_remembered_and_asked_again_later() -> None:
     reader = FakeReader(device(common(), INVERTER, METER))
     driver = SunSpec(PLAIN)
