@@ -15,7 +15,12 @@ _TOO_LARGE = "a number has too many digits"
 _TOO_DEEP = f"it is nested more than {_MAX_DEPTH} levels deep"
 # One part of a dotted key, with the dot after it. The part may be quoted.
 _STEP = r"""(?>(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*)"""
-_LONG_KEY = re.compile(rf"(?<![\w-]){_STEP}{{{_MAX_DEPTH + 1}}}")
+# A long key, or what may look like one: a text or a comment.
+_LONG_KEY = re.compile(
+    rf"""(?P<key>(?<![\w-]){_STEP}{{{_MAX_DEPTH + 1}}})"""
+    r"""|\"{3}(?:\\.|[^\\])*?\"{3}|'{3}.*?'{3}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*""",
+    re.DOTALL,
+)
 
 
 class TomlError(Exception):
@@ -47,7 +52,7 @@ def parse(text: str) -> dict[str, Any]:
     an integer reaches `_INTEGER_LIMIT`.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if _LONG_KEY.search(text):
+    if any(found["key"] for found in _LONG_KEY.finditer(text)):
         raise TomlError(_TOO_DEEP)  # tomllib needs hours for a dotted key with a million parts
     try:
         table = tomllib.loads(text)
@@ -114,7 +119,7 @@ _HINTS = {
     "twice": "this table is defined twice; put its keys under one heading",
     "Expected '='": 'a line is key = "value", [table] or a # comment',
     "Unterminated string": "a quote is missing at the end of a text",
-    "Illegal character": "a quote is missing at the end of a text",
+    r"Illegal character '\n'": "a quote is missing at the end of a text",
     "Unescaped '\\'": r"in double quotes write \\ for a backslash; in single quotes write \ ",
     "Invalid hex value": r"in double quotes write \\ for a backslash; in single quotes write \ ",
     "Expected newline": "after a value only a # comment may follow; a text needs quotes, a number has no unit",

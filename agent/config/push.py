@@ -46,20 +46,20 @@ class RetryConfig(Section):
 
 
 class SignConfig(Section):
-    """[push.sign]: -1 inverts the sign of a group, for endpoints with other conventions."""
+    """[push.sign]: -1 inverts the powers of a type, for endpoints with other conventions."""
 
     grid: Sign = 1
-    """-1 inverts the powers of the group `grid`."""
+    """-1 inverts the powers of the `grid` nodes and of their total."""
     solar: Sign = 1
-    """-1 inverts the powers of the group `solar`."""
+    """-1 inverts the powers of the `solar` nodes and of their total."""
     storage: Sign = 1
-    """-1 inverts the powers of the group `storage`."""
+    """-1 inverts the powers of the `storage` nodes and of their total."""
     heat_pump: Sign = 1
-    """-1 inverts the powers of the group `heat_pump`."""
+    """-1 inverts the powers of the `heat_pump` nodes and of their total."""
     switched_load: Sign = 1
-    """-1 inverts the powers of the group `switched_load`."""
+    """-1 inverts the powers of the `switched_load` nodes and of their total."""
     variable_power_load: Sign = 1
-    """-1 inverts the powers of the group `variable_power_load`."""
+    """-1 inverts the powers of the `variable_power_load` nodes and of their total."""
 
 
 class PushConfig(Section, PushTable):

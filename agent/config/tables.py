@@ -44,7 +44,7 @@ def is_pattern(text: str) -> bool:
 
 
 def both_tokens_mistake(token: Secret | None, token_file: Path | None) -> str | None:
-    """Return the error text if a table has both; otherwise None."""
+    """Return the error text if a table has both; otherwise None. An empty token counts as none."""
     return "token: give either token or token_file, not both" if token and token_file else None
 
 

@@ -66,7 +66,7 @@ def _url(url: str) -> str:
     except ValueError:
         usable = False
     if not usable or not url.isprintable() or " " in url:
-        raise ValueError("must be an http:// or https:// URL with a host, and without blanks")
+        raise ValueError("must be an http:// or https:// URL with a valid host and port, and without blanks")
     host = parts.hostname or ""
     if (re.fullmatch(r"[\d.]+", host) or "[" in parts.netloc) and not is_ip_address(host):
         raise ValueError("must have four numbers up to 255 as its IPv4 address, or an IPv6 address in brackets")

@@ -136,8 +136,9 @@ def _remedy(item: Any, steps: list[str]) -> str:
 
 
 def _instead(steps: list[str], root: type[BaseModel]) -> str:
-    """Return the end of an error text for an unknown key: its table, a similar key, or else all keys of the table.
+    """Return the end of an error text for an unknown key.
 
+    It names the table where the key belongs, or a similar key, or else all keys of the table where the key stands.
     Empty if there is no similar key and the table has free names or more than `_MOST_LISTED` keys.
     """
     known = _siblings(steps, root)

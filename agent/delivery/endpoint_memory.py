@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class EndpointMemory:
     """What was learned of one endpoint.
 
-    `recall` deletes it if the file is damaged, or if the endpoint's settings or the agent's version have changed
-    (`learned.fingerprint`).
+    `recall` deletes it if the file is damaged, or if the agent's version or a setting of `learned.fingerprint` has
+    changed.
     """
 
     def __init__(

@@ -199,7 +199,7 @@ def nesting_mistakes(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
                 f"{node.within!r} is {outer.type}; only a node of the same type can measure this one as well",
             )
         elif not _outermost(node, by_id).counted:
-            yield node.node_id, f"the total does not include {node.within!r}, so it would not include this node either"
+            yield node.node_id, f"the total does not include {node.within!r}; name a node that it includes"
 
 
 def _outermost(node: Node, by_id: dict[str, Node]) -> Node:

@@ -1,7 +1,7 @@
 """Local days, and how exact their energy is. Pure.
 
-A day lasts from its first local midnight to the first midnight of the next date. It has 23 hours if summer time begins
-on it, and 25 hours if summer time ends on it. If the clock skips midnight, the day begins at the change.
+A day lasts from its first local midnight to the first midnight of the next date. A day on which summer time begins
+or ends is shorter or longer, usually by an hour. If the clock skips midnight, the day begins at the change.
 """
 
 from __future__ import annotations

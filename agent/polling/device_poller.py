@@ -3,7 +3,8 @@
 - A poll that is not complete after `LIMIT_S` counts as no answer.
 - At most one failed poll of each outage is logged with the level warning, or info if the device is asleep: the first
   one that is at least `FLAP_S` later than the end of the previous outage. So an unstable device does not fill the log.
-  All other failed polls are logged with the level debug.
+  All other failed polls are logged with the level debug. A defect of a driver is also logged at each poll, with the
+  level error.
 """
 
 from __future__ import annotations

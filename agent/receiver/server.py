@@ -241,6 +241,6 @@ def _unreadable(headers: Message) -> Verdict | None:
     length = lengths[0] if lengths else ""
     if "transfer-encoding" in headers or not (length.isascii() and length.isdigit()):
         return Verdict(411, ("the request must have a Content-Length in decimal digits, and no Transfer-Encoding",))
-    if not _LENGTH.fullmatch(length) or int(length) > MAX_BODY:
+    if not _LENGTH.fullmatch(length.lstrip("0") or "0") or int(length) > MAX_BODY:
         return Verdict(413, (f"the body must have at most {MAX_BODY} bytes (found {printable(length)})",))
     return None

@@ -90,7 +90,9 @@ def _repeat(table: TomlTable, name: str, order: WordOrder, marks: Mapping[str, M
     where, address = table_and_address(table)
     found = encoding(table, where, order, None)
     table.done()
-    if found.type in ("string", "bool") or found.bit is not None:
+    if found.type in ("string", "bool", "bitfield"):
         raise table.wrong("type", "must be a number", found.type)
+    if found.bit is not None:
+        raise table.wrong("bit", "cannot be used for a number of blocks", found.bit)
     require_in_table(table, address, found)
     return Repeat(name, most, step, Span(where, address, found.width), found)

@@ -33,7 +33,7 @@ class Sky:
         """Share of the direct light that passes the clouds, 0..1."""
 
     def step(self) -> None:
-        """Change the clearness towards a target, which changes every ten minutes on average."""
+        """Change the clearness towards a target. A target is chosen every ten minutes on average."""
         if self._random.random() < STEP_S / 600:
             self._target = 1.0 if self._random.random() < 0.5 else self._random.uniform(0.1, 0.7)
         self.clearness += 0.1 * (self._target - self.clearness)

@@ -1,7 +1,7 @@
 """A SolarEdge inverter with batteries. The batteries have registers outside SunSpec (profile `solaredge-storedge`).
 
-Only these registers give the readings of the storage node. SunSpec models with storage points or with single DC inputs
-(160 and 714) are not used, because they may be a second reading of the same battery.
+Only these registers give the readings of the storage node. SunSpec models with storage points are not used, nor models
+160 and 714, which list the DC inputs, because they may be a second reading of the same battery.
 
 If a battery does not exist, the inverter refuses the registers of this battery, or reports no power in them.
 
@@ -100,7 +100,7 @@ def _by_quantity(scan: Scan) -> dict[Quantity, Reading]:
 def _storage(batteries: Sequence[Mapping[Quantity, Reading]], *, complete: bool, at: float) -> tuple[Reading, ...]:
     """Return the readings of all batteries as one storage node, power first.
 
-    `complete`: whether every battery that reported a power before reports a power now. If not, or if there is no
+    `complete`: whether as many batteries report a power now as ever before in one poll. If not, or if there is no
     battery, the power is missing and the other readings are omitted.
     """
     if not (batteries and complete):

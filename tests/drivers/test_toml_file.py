@@ -32,6 +32,33 @@ def test_whatever_an_editor_adds_is_taken(file: Path, content: bytes) -> None:
     assert read(file) == {"a": "x"}
 
 
+_PARTS = "1." * 40 + "1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"# {_PARTS}\na = 1\n",
+        f'a = "{_PARTS}"\n',
+        f"a = '{_PARTS}'\n",
+        f"a = \"\"\"\n\"{_PARTS}\\\"\"\"\"\n",
+        f"a = \'\'\'\n{_PARTS}\'\'\'\n",
+        f'a = "\\"{_PARTS}"\n',
+    ],
+    ids=["comment", "text", "literal", "lines", "literal lines", "escape"],
+)
+def test_dots_are_levels_only_in_a_key(text: str) -> None:
+    assert set(parse(text)) == {"a"}
+
+
+@pytest.mark.parametrize("key", [_PARTS, f'"x".{_PARTS}', f"'x' . {_PARTS}"])
+@pytest.mark.parametrize("before", ["", 'b = "\\""\n', "# it's\n", "b = [\n'#', # \"\n]\n"])
+def test_a_key_of_many_levels_is_refused(key: str, before: str) -> None:
+    for text in (f"{before}{key} = 1\n", f"{before}[{key}]\n", f"{before}a = {{ {key} = 1 }}\n"):
+        with pytest.raises(TomlError, match="nested more than 32 levels deep"):
+            parse(text)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -45,6 +72,7 @@ def test_whatever_an_editor_adds_is_taken(file: Path, content: bytes) -> None:
         ("host = 192.168.1.1\n", "host; after a value only a # comment may follow; a text needs quotes"),
         ('a = "x\nb = 1\n', "(at line 1, column 7), a; a quote is missing"),
         ('a = "x', "a quote is missing"),
+        ('a = "x\x01"\n', "Illegal character '\\x01' (at line 1, column 7), a"),
         ("a = [1", "a ] is missing"),
         ("[[device]\n", "a heading is [table] or [[device]]"),
         ("= 1\n", "(at line 1, column 1)"),

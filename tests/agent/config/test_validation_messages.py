@@ -173,7 +173,7 @@ def test_the_port_has_its_own_key() -> None:
     ],
 )
 def test_a_url_that_no_request_can_go_to_is_refused(url: str) -> None:
-    assert only(push__url=url).startswith("push.url: must be an http:// or https:// URL with a host")
+    assert only(push__url=url).startswith("push.url: must be an http:// or https:// URL with a valid host")
 
 
 def test_a_url_may_hold_any_letters() -> None:
@@ -240,7 +240,7 @@ def test_a_password_of_a_proxy_with_a_separator_is_refused(password: str) -> Non
 
 
 def test_the_harmless_parts_of_a_url_are_shown() -> None:
-    shown = "push.url: must be an http:// or https:// URL with a host, and without blanks (found {})"
+    shown = "push.url: must be an http:// or https:// URL with a valid host and port, and without blanks (found {})"
     assert only(push__url="https://u:p@h/x?token=abc def") == shown.format("'https://…@h/x?…'")
     assert only(push__url="https://h /x#part") == shown.format("'https://h /x#…'")
     assert only(push__url="ftp://h/it's") == shown.format('"ftp://h/it\'s"')

@@ -63,11 +63,11 @@ def test_a_node_is_summed_unless_one_of_the_meters_around_it_is_sent() -> None:
         ),
         (
             [meter("a", push=False), meter("b", within="a")],
-            "device[1].within (b): the total does not include 'a', so it would not include this node either",
+            "device[1].within (b): the total does not include 'a'; name a node that it includes",
         ),
         (
             [meter("a", within="a")],
-            "device[0].within (a): the total does not include 'a', so it would not include this node either",
+            "device[0].within (a): the total does not include 'a'; name a node that it includes",
         ),
         ([meter("a"), hybrid("a", solar="pv")], "device[1].within (pv): no node of this device is of the type of 'a'"),
         (

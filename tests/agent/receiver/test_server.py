@@ -205,6 +205,8 @@ HEAD = "POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
     ("head", "status"),
     [
         ("Content-Length: " + "9" * 5000, 413),
+        ("Content-Length: 0000000005", 415),
+        ("Content-Length: 0000000000", 415),
         ("Content-Length: \u00b2", 411),
         ("Content-Length: 5\r\nContent-Length: 6", 400),
         ("Content-Length: 5\r\nTransfer-Encoding: chunked", 411),

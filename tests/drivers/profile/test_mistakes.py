@@ -403,8 +403,9 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
         ),
         *(
             (f"{REPEAT}{NUMBER.replace('uint16', type_)}{bit}{POINT}", "[repeat.packs]: type: must be a number (found ")
-            for type_, bit in {"bool": "", "bitfield": "bit = 1\n", "uint16": "bit = 1\n"}.items()
+            for type_, bit in {"bool": "", "bitfield": "bit = 1\n"}.items()
         ),
+        (f"{REPEAT}{NUMBER}bit = 1\n{POINT}", "[repeat.packs]: bit: cannot be used for a number of blocks (found 1)"),
         (f"{REPEAT}{LAST}{POINT}", "[repeat.packs]: address: must leave room for 2 registers below 65536"),
         (f'{REPEAT}{VOLTAGE}repeat = "packs"\n', "point[0] voltage: repeat: voltage cannot be added (found 'packs')"),
         (
