@@ -118,8 +118,8 @@ class Copies:
     def rejected(self, request: RequestPdu[object], frames: Iterable[Frame]) -> BadReplyError | None:
         """Return an error if one of `frames` fits the request; otherwise None.
 
-        Call this at the timeout, if every call of `reply` for this request returned None. A frame that fits is then equal to an earlier reply.
-        At this error, the link waits and sends the request again.
+        Call this at the timeout, if every call of `reply` for this request returned None. A frame that fits is then
+        equal to an earlier reply. At this error, the link waits and sends the request again.
         """
         doubtful = next((frame for frame in frames if _fits(request, frame)), None)
         if doubtful is None:

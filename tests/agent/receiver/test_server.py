@@ -67,6 +67,14 @@ def test_one_connection_for_many_posts(address: tuple[str, int], arrivals: Arriv
     assert [verdict.status for verdict in arrivals] == [200, 200, 401]
 
 
+def test_a_length_may_begin_with_zeros(address: tuple[str, int]) -> None:
+    connection = connect(address)
+    content = body()
+    connection.request("POST", "/", content, headers() | {"Content-Length": f"{len(content):020}"})
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
 def test_a_browser_is_told_what_this_is(address: tuple[str, int]) -> None:
     connection = connect(address)
     connection.request("GET", "/")
@@ -205,8 +213,6 @@ HEAD = "POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
     ("head", "status"),
     [
         ("Content-Length: " + "9" * 5000, 413),
-        ("Content-Length: 0000000005", 415),
-        ("Content-Length: 0000000000", 415),
         ("Content-Length: \u00b2", 411),
         ("Content-Length: 5\r\nContent-Length: 6", 400),
         ("Content-Length: 5\r\nTransfer-Encoding: chunked", 411),
