@@ -117,7 +117,7 @@ _HINTS = {
     "Got unexpected extra argument": ": put a file after its option, as in --config FILE",
     "No such option --config": " here: put it after the command",
 }
-# These hints replace those of `_HINTS` if the error is in the options of a command.
+# If the error is in a command, a hint here replaces the hint of `_HINTS` with the same beginning.
 _COMMAND_HINTS = {"No such option --config": "; this command needs no configuration"}
 
 

@@ -13,7 +13,8 @@ from drivers.model import NodeType, Quantity
 Fields = dict[str, float | list[str]]
 
 DECIMALS = 3
-"""Maximum decimals of a number in a message. A total is the sum of the rounded numbers of its nodes."""
+"""Maximum decimals of a number in a message. A sum adds the rounded numbers of the nodes. `mean_soc_perc` is a mean of
+numbers that are not rounded."""
 
 # Looked up once: before Python 3.12, access to a member of an Enum is slow.
 _POWER, _SOC = Quantity.ACTIVE_POWER, Quantity.SOC
@@ -27,7 +28,7 @@ class NodeResult(NamedTuple):
     fields: Fields
     """The fields of the contract."""
     basis: Basis | None
-    """The worst `Basis` of the node's energies of the day; None if it has none."""
+    """The worst `Basis` of the node's energies of the day; None if the node has no energies of the day."""
     turned: bool
     """Whether [push.sign] inverts the power of the node in `fields`. The power in `summary` is never inverted."""
     counted: bool
@@ -73,7 +74,7 @@ def _assumed_power(summary: NodeSummary) -> float | None:
 
 
 def _state(summary: NodeSummary) -> Quantity | None:
-    """Return the quantity that has the state on or off; None if no state is known."""
+    """Return the quantity that says whether the node is on or off; None if this is not known."""
     states = (Quantity.OPERATION_MODE, Quantity.ON)
     return next((state for state in states if summary.number(state) is not None), None)
 

@@ -32,8 +32,8 @@ def _no_empty_path(ctx: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
-# `readable` is False: otherwise an unreadable file would be a usage error (status 2), after which systemd would restart
-# the service forever.
+# `readable` is False, so that an unreadable file is a configuration error (status 78). Otherwise typer would report a
+# usage error (status 2).
 _CONFIG = typer.Option("--config", metavar="FILE", readable=False, callback=_no_empty_path, help="The configuration.")
 ConfigOption = Annotated[Path, _CONFIG]
 OwnConfig = Annotated[Path | None, _CONFIG]
@@ -140,8 +140,10 @@ def catalogue_of(profile_dirs: list[Path] | None, config: Path) -> Catalogue:
 def _configured_dirs(config: Path) -> tuple[Path, ...]:
     """Return `profile_dirs` of the configuration.
 
-    If they cannot be read, return their default if `config` is DEFAULT_CONFIG. If the person gave another file, end
-    the command with EX_CONFIG.
+    If `profile_dirs` cannot be read, the result depends on the file:
+
+    - DEFAULT_CONFIG: return the default of `profile_dirs`.
+    - Another file, which the person gave: end the command with EX_CONFIG.
     """
     from agent.config import ConfigError, DriversConfig, load_profile_dirs
 

@@ -48,8 +48,8 @@ class DeviceQuestions:
     def settle(self) -> None:
         """Print which devices may be the same device. Then show all devices.
 
-        Without --yes, ask what the scan cannot know before showing them. Show them again after each change, until the
-        person accepts them.
+        Without --yes, first ask about everything that the scan cannot know. Then show the devices, and let the person
+        change one of them. Repeat this until the person accepts them.
         """
         for one in filter(_doubtful, self._proposals):
             say(f"{one.where} is {one.doubt}. Use it only if they are different devices.")

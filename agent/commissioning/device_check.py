@@ -141,7 +141,7 @@ async def _other_family(device: Device, link: object, identifier: Identifier) ->
 
 
 def _unread_sunspec(device: Device, devices: Sequence[Device]) -> Iterator[str]:
-    """Yield a hint about the nodes of a SunSpec device that are not polled. `devices` are all devices of the link.
+    """If a SunSpec device has nodes that are not polled, yield a hint. `devices` are all devices of the link.
 
     `site_doubts.unread` reports such nodes of hybrids that have a profile.
     """

@@ -72,7 +72,7 @@ async def probe(config: PushConfig, now: float) -> ProbeResult:
         return ProbeResult(
             False, f"no connection to {_first_hop_in_words(config)}: {reason}" if kind in ("broken", "dns") else reason
         )
-    if urlsplit(config.url).scheme != "https":  # any TLS here is only with the proxy
+    if urlsplit(config.url).scheme != "https":  # the endpoint uses no TLS, but the proxy may
         if not config.proxy_url and await _speaks_tls(*_first_hop(config)):
             return ProbeResult(
                 False, f"{_first_hop_in_words(config)} speaks TLS: write https instead of http in push.url"

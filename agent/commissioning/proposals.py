@@ -177,7 +177,7 @@ def settle_grid(proposals: Sequence[Proposal], names: Names, *, has_grid: bool) 
 
 
 def note_with_address(place: SearchLocation) -> str:
-    """Return the note of a place. If it does not contain the address of the place, the address is put before it."""
+    """Return the note of a place. The address of the place is put before the note, unless the note contains it."""
     address = place.link.address
     return place.note if address in place.note else f"{address}: {place.note}"
 

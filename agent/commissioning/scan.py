@@ -34,7 +34,7 @@ from drivers.scan import (
 
 Request = tuple[Targets, ScanSettings]
 _MOST_REASONS = 4
-"""If more ports could not be opened, `closed_reasons` names none."""
+"""If more ports than this could not be opened, `closed_reasons` names none of them."""
 _HOST_TRANSPORTS = [name for name, kind in TRANSPORTS.items() if kind.medium == "tcp"]
 """The transports over which hosts can be scanned: TCP without TLS.
 
@@ -108,7 +108,7 @@ def scan(targets: Targets, settings: ScanSettings, profiles: Sequence[Profile]) 
 
 
 def asked_units(targets: Targets, settings: ScanSettings) -> str:
-    """Return comments about the unit ids that the scan tried, and did not try. Empty if --units was given."""
+    """Return comments that name the unit ids that the scan tried, and the others. Empty if --units was given."""
     if settings.units is not None:
         return ""
     media = [serial for serial, found in ((False, targets.hosts), (True, targets.serial_ports)) if found]
@@ -123,7 +123,7 @@ def _asked_units(settings: ScanSettings, *, serial: bool, named: bool) -> str:
     others = [unit for unit in range(1, last + 1) if unit not in units]
     return (
         f"# Asked for{where}: units {_ranges(units)}, and the ones after each unit found.\n"
-        f"# Not asked for{where}: units {_ranges(others)}. To ask for them: --units 1-{last}"
+        f"# Not asked for{where}: the others of units {_ranges(others)}. To ask for them: --units 1-{last}"
     )
 
 

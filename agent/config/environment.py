@@ -29,7 +29,7 @@ ONE_OR_SEVERAL = "a list of tables, or a single table"
 
 
 class EnvironmentSource(EnvSettingsSource):
-    """Returns each top-level key that a variable sets or changes: its value in the file, merged with the variables.
+    """Returns the top-level keys that variables set or change. The value in the file is merged with the variables.
 
     Names of variables begin with PREFIX, in upper or lower case.
     """

@@ -42,7 +42,8 @@ class RetryConfig(Section):
     max_s: Seconds = 300.0
     """The largest upper bound of a delay."""
     dead_letter_after: Annotated[StrictInt, Field(ge=1)] = 5
-    """After this many refusals a message becomes a dead letter."""
+    """After this many refusals a message becomes a dead letter. If the endpoint refuses several new messages in a row,
+    all messages are kept instead."""
 
 
 class SignConfig(Section):
@@ -81,7 +82,7 @@ class PushConfig(Section, PushTable):
     interval_s: WholeSeconds = 60
     """The time between two pushes."""
     levels: Annotated[tuple[Level, ...], Field(min_length=1), AfterValidator(_each_once)] = ("device_type",)
-    """`device_type`: one message with the totals by type. `device`: messages with the single nodes."""
+    """`device_type`: one message with the totals by type. `device`: messages with the values of each node."""
     nodes: Annotated[tuple[Identifier, ...], Field(min_length=1)] = (ALL,)
     """Only these nodes are sent, at both levels: ids, or patterns with `*`, `?` and `[ ]`."""
     exclude_nodes: tuple[Identifier, ...] = ()

@@ -138,8 +138,12 @@ def _remedy(item: Any, steps: list[str]) -> str:
 def _instead(steps: list[str], root: type[BaseModel]) -> str:
     """Return the end of an error text for an unknown key.
 
-    It names the table where the key belongs, or a similar key, or else all keys of the table where the key stands.
-    Empty if there is no similar key and the table has free names or more than `_MOST_LISTED` keys.
+    The first of these rules that applies decides:
+
+    - If the key belongs in [connection.NAME], the text says so.
+    - If the table has a similar key, the text names it.
+    - If the table has fixed keys, and at most `_MOST_LISTED` of them, the text names all.
+    - Otherwise the text is empty.
     """
     known = _siblings(steps, root)
     if steps[0] == "device" and steps[-1] in _siblings(["connection", "NAME", steps[-1]], root):

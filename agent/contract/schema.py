@@ -132,7 +132,7 @@ class Quality(TypedDict):
             Literal["register", "interpolated", "estimated", "reset", "replaced", "partial"],
             Field(
                 description="why an energy of the day may be inexact (the worst reason of the type); absent if "
-                "readings exist close to midnight and every reading is explained"
+                "there is no reason"
             ),
         ]
     ]
@@ -219,7 +219,7 @@ def message_name(message: dict[str, Any]) -> str:
 def problems(message: Any) -> list[str]:
     """Return one line for each mistake of a message. An unknown field is not a mistake.
 
-    A null in an unknown field is reported only if the message has no other mistake.
+    If there is no other mistake, each null in an unknown field is reported, except nulls in lists.
     """
     if not isinstance(message, dict):
         return ["the message is not a JSON object"]

@@ -216,13 +216,16 @@ def test_the_usual_units_are_few_the_likely_first_and_named() -> None:
     assert len(units) <= 24
     summary = scan.asked_units(targets, settings)
     assert summary.startswith("# Asked for: units 0-11, ")
-    assert re.search(r"\n# Not asked for: units 12-\d+, .*-253\. To ask for them: --units 1-255$", summary)
+    others = r"\n# Not asked for: the others of units 12-\d+, .*-253\. To ask for them: --units 1-255$"
+    assert re.search(others, summary)
     serial = scan.request(["/dev/ttyUSB0"], None, "", 1.0, None, None, "tcp", profiles)
-    assert scan.asked_units(*serial).endswith("# Not asked for: units 11-247. To ask for them: --units 1-247")
+    assert scan.asked_units(*serial).endswith(
+        "# Not asked for: the others of units 11-247. To ask for them: --units 1-247"
+    )
     assert scan.asked_units(targets, replace(settings, units=(1,))) == ""
     both = scan.request(["192.0.2.1", "/dev/ttyUSB0"], None, "", 1.0, None, None, "tcp", profiles)
     assert scan.asked_units(*both).splitlines() == [
         *(line.replace("sked for:", "sked for on hosts:") for line in summary.splitlines()),
         "# Asked for on serial ports: units 1-10, and the ones after each unit found.",
-        "# Not asked for on serial ports: units 11-247. To ask for them: --units 1-247",
+        "# Not asked for on serial ports: the others of units 11-247. To ask for them: --units 1-247",
     ]
