@@ -1,4 +1,7 @@
-"""Stores what was learned of the endpoint in a file beside the queue, and restores it after a restart."""
+"""Stores what was learned of the endpoint in a file beside the queue.
+
+A new sender restores it: after a restart, and after a reload that replaces the sender.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ if TYPE_CHECKING:
 class EndpointMemory:
     """What was learned of one endpoint.
 
-    `recall` deletes it if the file is damaged, or if the agent's version or a setting of `learned.fingerprint` has
-    changed.
+    `recall` deletes it if the file is damaged, or if the version of the agent or the settings of the endpoint have
+    changed. `learned.fingerprint` says which settings count.
     """
 
     def __init__(

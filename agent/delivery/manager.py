@@ -58,7 +58,8 @@ class Delivery:
         self._sending: asyncio.Task[None] | None = None
 
     def start(self, group: asyncio.TaskGroup) -> None:
-        """Start sending. Every sender of this endpoint runs in `group`. Log events of a sender name the endpoint."""
+        """Start sending. Every sender of this endpoint runs in `group`, and adds the name of the endpoint to its log
+        events."""
         self._group = group
         with bound_contextvars(endpoint=self.push.name):
             self._sending = group.create_task(self.sender.run(), name=f"push {self.push.name}")

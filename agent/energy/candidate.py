@@ -11,9 +11,9 @@ from typing import NamedTuple
 from agent.energy.days import Basis, Day, day_of
 
 NEVER = 1e15
-"""`Candidate.changed` has this value after the first reading of a path, a reset, a replacement or a new day, until the
-counter moves. It is then not known how long the counter has been unchanged. When it moves, `agent.energy.transitions`
-assumes at most the time since the previous reading."""
+"""The value of `Candidate.changed` while it is not known how long the counter has been unchanged. `changed` gets this
+value at the first reading of a path, and at a reset, a replacement or a new day. It keeps the value until the counter
+moves. `agent.energy.transitions` then assumes that the counter was unchanged at most since the previous reading."""
 DAILY_S = 3 * 3600.0
 """Maximum seconds between the device's midnight and local midnight. Device clocks ignore summer time, use UTC, or
 drift."""
@@ -51,8 +51,8 @@ class Candidate(NamedTuple):
     day: Day
     """The local day of the reading."""
     before: Day | None = None
-    """The day before `day`; None without data of that day. A push needs it if its tick is before midnight and its
-    readings are after midnight."""
+    """The day before `day`; None without data of that day. A push with a tick before midnight needs this day if the
+    newest reading is after midnight."""
     new_day: float = 0.0
     """Time at which the device last set its daily register to zero, as far as readings show it; 0 if unknown."""
     events: tuple[EnergyEvent, ...] = ()

@@ -49,7 +49,7 @@ _APART_S = 90.0
 """`_thinner` removes a candidate if another one on the same path is less than this many observed seconds older."""
 _BEGINNING_S = 120.0
 """Until this many seconds are observed, a new path may begin at any reading, because some devices start with a wrong
-value. This ends earlier if a path shows a change of the counter."""
+value. Once a path shows that the counter moved, no new path begins."""
 _EVENTS = 8
 """Maximum number of undecided events of the best path. If there are more, the oldest ones are reported although they
 are undecided, so that the state stays small."""

@@ -21,7 +21,7 @@ def reserve_of(path: Path) -> Path:
 
 
 def recent_of(path: Path) -> Path:
-    """Return the path of the list of the records that are only in the write-ahead log of the queue at `path`."""
+    """Return the path of the list of the records that may be only in the write-ahead log of the queue at `path`."""
     return path.with_name(path.name + ".recent")
 
 
@@ -45,7 +45,10 @@ def copy_of(path: Path) -> Path:
 
 
 def remove_drafts(path: Path) -> None:
-    """Delete the new files that a power cut left. Where nothing is at `path`, its replacement must be renamed first."""
+    """Delete the new files that a power cut left.
+
+    If nothing is at `path`, the replacement is the queue. To keep this queue, rename the replacement before this call.
+    """
     remove(replacement_of(path))
     remove(copy_of(path))
 
@@ -67,8 +70,8 @@ def read_note(path: Path) -> bytes:
 def write_note(path: Path, content: bytes) -> None:
     """Replace the note of the queue at `path`, or delete it if `content` is empty.
 
-    The note is not synced: it survives the end of the process, but not always a power cut. If the write fails, the old
-    note is deleted, if the disk allows it.
+    The note is not synced: it survives the end of the process, but not always a power cut. If the write fails, this
+    function tries to delete the old note.
     """
     file = note_of(path)
     draft = file.with_name(file.name + ".new")

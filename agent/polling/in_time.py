@@ -25,9 +25,9 @@ def in_time(devices: Collection[Device], within_s: float) -> Collection[Device]:
     for _, group in groupby(well, key=_order):
         same = list(group)
         polls_s += sum(device.health.took_s for device in same)
-        # The link alternates between the devices of its round and those of an earlier rank that become due meanwhile.
-        # So while the ranks up to this one are polled (`polls_s`), polls of later ranks take at most as long. The
-        # repeated polls of earlier ranks take at most as long, too.
+        # The ranks up to this one need `polls_s`. The link alternates between the devices of its round and those of an
+        # earlier rank that become due meanwhile. So the polls of later ranks that come in between take at most
+        # `polls_s` in total. The repeated polls of earlier ranks also take at most `polls_s` in total.
         if polls_s + min(polls_s, round_s - polls_s) + min(polls_s, again_s) > within_s:
             return found
         again_s += sum(within_s // device.interval_s * device.health.took_s for device in same)

@@ -81,7 +81,7 @@ class Schedule:
 
     @property
     def next_due(self) -> float:
-        """The next due time, in monotonic seconds; infinite without devices and before the first `use`."""
+        """The next due time, in monotonic seconds; infinite without devices, or before the first `use`."""
         return self._heap[0][0] if self._heap else inf
 
     def release(self) -> None:

@@ -25,12 +25,12 @@ MAX_BODY = 1 << 20
 # Enough for a week of messages from nine nodes, one message a minute from each.
 _REMEMBERED_IDS = 100_000
 _MAX_STREAMS = 1000
-"""If there are more streams, the one that was added first is forgotten."""
+"""Maximum number of `Validator.streams`. If there are more, the one that was added first is forgotten."""
 _MAX_ID = 256
 """Maximum characters of a `webhook-id`."""
 _MAX_DEPTH = 8
-"""Maximum nesting levels of a message. A valid message has at most five: message, `nodes`, node, group,
-`operation_modes`."""
+"""Maximum nesting levels of a message. A valid message without unknown fields has at most five: message, `nodes`,
+node, group, `operation_modes`."""
 _CLOCK_OFF_S = 120.0
 """The verdict has a note if the receiver's clock and the time of a message that is not late differ by more than this
 many seconds."""

@@ -1,7 +1,7 @@
 """Logs the state of the daemon once an hour, so that every hour of the log says what is wrong.
 
-With one endpoint, the report is one line. With several endpoints, it is a line about the devices and a line about the
-deliveries of each endpoint.
+With one endpoint, the report is one line. With several endpoints, there is one line about the devices, and one line for
+each endpoint about its deliveries.
 """
 
 from __future__ import annotations
