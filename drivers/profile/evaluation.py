@@ -70,7 +70,8 @@ class DeviceKnowledge:
 def evaluate(answers: Answers, refused: Collection[Span], known: DeviceKnowledge, at: float) -> Sequence[Reading]:
     """Return one reading for each node, quantity and phase, and for each total of phases. Update `known`.
 
-    `refused`: the spans that the device refuses. `at`: monotonic second of the start of the poll.
+    An optional gauge that never had a value gets no reading. `refused`: the spans that the device refuses. `at`:
+    monotonic second of the start of the poll.
     """
     layout = answers.layout
     if not layout.direct or known.limit_W or None in answers.times:

@@ -15,10 +15,10 @@ The first poll uses the layout that it selects. If a later poll selects another 
 `Scan.errors` has the reason. If the next poll selects the same layout again, this layout is used. A single poll does
 not decide, because the registers may be wrong for a moment while a device starts.
 
-The device may refuse a register that selects the layout for a moment: a passing refusal (`drivers.profile.selection`).
-The layout of the previous poll then remains in use, and the next poll reads the registers again. The poll fails instead
-if there was no previous poll, if the previous poll failed, or if the previous poll selected another layout for the
-first time.
+A device may refuse a register that selects the layout, and accept the request some polls later. This is a passing
+refusal (`drivers.registers.lasting_refusals`). The layout of the previous poll then remains in use, and the next poll
+reads the registers again. The poll fails instead if there was no previous poll, if the previous poll failed, or if the
+previous poll selected another layout for the first time.
 
 The site's `ReadOptions` override the profile's defaults, and these override the transport's. A word order of the site
 applies to all points, because it is a setting of the device.
@@ -255,7 +255,7 @@ class RegisterDriver:
         return await self._selection.words(reader, (*spans, *self._count_spans()))
 
     async def _present(self, run: PollSession, before: _LayoutKey | None) -> dict[Repeat, int]:
-        """Return the number of blocks of each repetition with a mark. No number is smaller than `before`.
+        """Return the number of blocks of each repetition with a mark. No number is smaller than that in `before`.
 
         Raises a passing refusal.
         """

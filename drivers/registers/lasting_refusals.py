@@ -3,8 +3,8 @@
 - Lasting: the device does not have the register. This is the meaning of exceptions 1, 2 and 3. Some devices reply with
   exception 4 instead. So exceptions 4 and 8, and unknown ones, are lasting if two rounds in a row got them for the same
   registers.
-- Passing: every other refusal. It says nothing about the device, so `read` raises it. The refusal of a device that is
-  busy (exceptions 5 and 6) is always passing.
+- Passing: every other refusal. It does not say whether the device has the register, so `read` raises it. The refusal
+  of a device that is busy (exceptions 5 and 6) is always passing.
 """
 
 from __future__ import annotations

@@ -78,8 +78,8 @@ class Identity:
     likely: tuple[str, ...] = ()
     """If nothing matches: the drivers of the manufacturer that `labels` names, or the relay board."""
     unanswered: tuple[str, ...] = ()
-    """Drivers that may be the right ones: their marks got no reply or were skipped. Their alternatives are included. If
-    marks match, only drivers whose marks have a higher rank are listed."""
+    """Drivers that may be the right ones: their marks got no reply or were skipped. If other marks match, only drivers
+    whose mark has a higher rank than all of those are listed. The alternatives of the listed drivers are listed too."""
 
     @property
     def serials(self) -> frozenset[str]:
@@ -131,8 +131,8 @@ class Identifier:
         - `elsewhere` returns a reader of another unit of the same link. Without it, marks at other unit ids do not
           match.
         - Marks of families whose usual unit id is `unit_id` are read first.
-        - After `most_silences` requests without any reply, the other marks are skipped, because each missing reply
-          costs a time-out.
+        - After `most_silences` requests without any reply, the marks that were not read yet are skipped, because each
+          missing reply costs a time-out.
         """
         identity = Identity()
         comparison = MarkComparison(reader, most_silences, elsewhere)
@@ -252,7 +252,7 @@ class Identifier:
         identity.matches.append(best)
 
     async def _completed(self, match: Match, by_sunspec: Match, reader: Reader) -> Match:
-        """Return the `match` of a mark. For a Python driver, add its nodes, from a poll, and further meters."""
+        """Return the `match` of a mark. For a Python driver, add further meters, and the nodes that a poll finds."""
         profile = self._profiles[match.driver]
         if profile.driver is None:
             return match

@@ -34,7 +34,8 @@ class PointAddress:
     """Whether 0 is a value. For a counter, the standard defines 0 as "not implemented", but an input that never
     produced also has 0."""
     folded: bool = False
-    """The counter counts down from 0, as a 32-bit two's complement. Its value is this number without the sign."""
+    """Whether the counter counts down from 0, so that it is a negative number of 32 bits. Its value is this number
+    without the sign: 0xFFFF_FFFF means -1, so the value is 1."""
 
     @property
     def span(self) -> tuple[int, int]:
