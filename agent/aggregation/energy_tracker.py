@@ -40,11 +40,11 @@ from drivers.model import Nature, NodeType, Quantity
 
 log = structlog.get_logger(__name__)
 
-# A step back by at most this many seconds moves no times in the ledgers: a delay between a scan and the reading of the
-# clock looks like such a step.
+# A step back by at most this many seconds moves no times in the ledgers. If there is a delay between the end of a scan
+# and the moment when the wall clock is read, the next scan seems to show such a step.
 _STEP_S = 5.0
-# A leap undoes one of the last four leaps if the new offset (wall minus monotonic time) differs by less than this many
-# seconds from the offset before that leap.
+# A leap undoes an earlier leap if the new offset (wall minus monotonic time) differs by less than this many seconds
+# from the offset before the earlier leap. `_before_leap` has the earlier leaps that can be undone.
 _BACK_S = 60.0
 
 # Energy field of the contract → the quantities that can give its value: first the daily register, then the energy
@@ -136,11 +136,12 @@ class EnergyField:
         self.rising_on = ""
         """On this day, an energy of `shown_Wh` or more is published without a call of `publish`.
 
-        It is `published.date`; empty before the first `publish` since the start, and if `published.fell`.
+        This day is `published.date`. `rising_on` is empty before the first `publish` since the start, and if
+        `published.fell`.
         """
         self._before = Published()
         """The last published energy of the previous day. With several endpoints, a push of the previous day can end
-        after the first push of the new day. `publish` then compares the energy with this one."""
+        after the first push of the new day. `publish` then compares the energy of that push with this energy."""
 
     def publish(self, source: Account, date: str, found: DayEnergy) -> DayEnergy:
         """Return the energy to publish. `found` is the energy of `source` on local day `date`."""
@@ -221,7 +222,8 @@ class EnergyTracker:
     ) -> None:
         """Add a reading of a counter: `value` in Wh at monotonic `at`, Unix second `wall`.
 
-        `power_W` is the power of the node in the same scan, in the sign of its type; None if it was not read.
+        `power_W` is the power of the node in the same scan, with the sign that the contract defines for the type of the
+        node; None if it was not read.
         """
         account = self._accounts[node.node_id, quantity]
         if power_W is not None:
@@ -239,8 +241,9 @@ class EnergyTracker:
         """Add the energies of the day to `fields`. Return the worst `Basis` of these energies; None if there are none.
 
         An account can give the energy of a field if it has a reading since monotonic `oldest` and its energy of the day
-        is known. Of two such accounts, the one with the better `Basis` is used. If there is none, the field is omitted.
-        Each energy is rounded to a multiple of the step of its register, if the step is known.
+        is known. Of two such accounts, the one with the better `Basis` is used; if both have the same, the daily
+        register. A field without such an account is omitted. Each energy is rounded to a multiple of the step of its
+        register, if the step is known.
         """
         worst: Basis | None = None
         date = self.date
@@ -273,8 +276,9 @@ class EnergyTracker:
     def follow_clock(self, offset: float) -> None:
         """Set `offset`: wall minus monotonic time, in seconds. Call this only while the clock is trusted.
 
-        After a step back that is no leap, the last readings would be in the future, so the times in the ledgers are
-        moved. After a step forward that is no leap, the gap between two readings is only longer.
+        A step back by more than `_STEP_S` that is no leap moves the times in the ledgers. Without this, the last
+        readings would be in the future. A step forward that is no leap moves nothing: it only makes the gap between
+        two readings longer.
         """
         step = offset - self.offset
         if abs(step) > RELABEL_S and self.offset > -inf:

@@ -146,7 +146,7 @@ def _print_dump(result: Result, address: str) -> None:
     """Print the dump, and on standard error the number of registers to check for private data.
 
     If the dump is not complete or has no registers, print the reason instead of the number, and end with exit status 1.
-    A dump that an error left without registers is not printed.
+    If an error ended the dump before it had a register, the dump is not printed.
     """
     from agent.commissioning.troubleshooting import remedy
     from drivers.dump import to_json

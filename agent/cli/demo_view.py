@@ -52,7 +52,7 @@ _SITE_COLUMNS = (
     ("polls", 5),
 )
 """Title and minimum width in characters of each column of the table of the site."""
-_NARROW = 6  # number of these columns on a narrow terminal
+_NARROW = 6  # how many of `_SITE_COLUMNS` a narrow terminal shows, from the left
 _HEADING = 2  # lines of a table header
 _UNBOUNDED = 10_000  # characters; wide enough for every table
 

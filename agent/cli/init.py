@@ -104,7 +104,8 @@ def init(
 def _existing_configuration(config: Path) -> Existing | None:
     """Return the existing configuration; None if there is none, or if it is empty or the unchanged example.
 
-    End the command if the configuration cannot be read or has a mistake, or if its directory cannot be written to.
+    End the command if the configuration cannot be read, has only comments or has a mistake. Also end it if the
+    directory of the configuration does not exist or cannot be written to.
     """
     from agent.commissioning.new_site import existing
     from agent.config import ConfigError
@@ -122,7 +123,7 @@ def _existing_configuration(config: Path) -> Existing | None:
 def _write_new(ask: Questions, config: Path, options: SiteOptions, scanning: _ScanOptions) -> bool:
     """Ask for everything. Then write the configuration, and the token if its file has none yet.
 
-    Return whether at least one device is used.
+    Return whether at least one device in it is enabled.
     """
     from agent.cli import site_questions
     from agent.commissioning import new_site

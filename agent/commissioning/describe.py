@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from drivers.model import Reading
 
 _NARROW = 60
-"""On a terminal with fewer characters per line, a table that would break words is printed as lines."""
+"""On a terminal with fewer characters per line than this, a table that would break words is printed as lines."""
 _GAP = 3
 """Blanks between two columns of a table."""
-_UNKNOWN_MODE = "its operation mode and nominal power are omitted while its contacts do not say whether it runs"
+_UNKNOWN_MODE = "while its contacts do not say whether it runs, operation mode and power (nominal_power_W) are omitted"
 
 
 class NodeRow(NamedTuple):
@@ -144,7 +144,7 @@ def _on_terminal() -> bool:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print the rows: on a terminal as a table, or as lines if the terminal is too narrow; else tab-separated."""
+    """Print the rows tab-separated. On a terminal, print a table instead, or lines if the terminal is too narrow."""
     shown = ([printable(cell) for cell in row] for row in rows)
     if not _on_terminal():
         for row in shown:

@@ -125,9 +125,9 @@ class Existing:
     text: str
     config: Config
     units: frozenset[str]
-    """The addresses of all devices, even of disabled ones, such as "192.168.1.20:502 unit 1"."""
+    """The addresses of all enabled and disabled devices. An address is "192.168.1.20:502 unit 1", for example."""
     names: frozenset[str]
-    """The node ids of all devices, even of disabled ones."""
+    """The node ids of all enabled and disabled devices."""
     connections: Mapping[str, str]
     """Address of a link → NAME of its [connection.NAME]."""
     has_grid: bool
@@ -216,8 +216,8 @@ def token_access(config: Path, reader: ServiceUser | None, *, root: bool) -> Acc
     """Return permissions and owner of a new token file: only its owner reads it.
 
     If root writes `DEFAULT_CONFIG` and the user of the service exists, this user is the owner. Otherwise the user of
-    this process is the owner. This can be root if there are several sites, because systemd then reads the token and
-    passes it to the service.
+    this process is the owner. If there are several sites, root can be the owner of their tokens: systemd reads each
+    token and passes it to the service.
     """
     if config == DEFAULT_CONFIG and root and reader is not None:
         return Access(0o600, reader.uid, reader.gid)

@@ -1,4 +1,4 @@
-"""The files of a release that are not Python: systemd units, example, schemas, alert rules and others."""
+"""The files of a release that are not Python: systemd units, example configuration, schemas, alert rules and others."""
 
 from __future__ import annotations
 

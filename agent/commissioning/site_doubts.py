@@ -114,7 +114,7 @@ def _together(names: Sequence[str]) -> str:
 
 
 def _unused_nominal_power(devices: Iterable[Device]) -> Iterator[str]:
-    """Warn of each node with a nominal power whose device reports neither whether it is on nor its operation mode."""
+    """Warn of each node with a nominal power if its device reports no state: neither `on` nor `operation_mode`."""
     for device in devices:
         points = device.driver.points if isinstance(device.driver, RegisterDriver) else ()
         if any(point.quantity in (Quantity.ON, Quantity.OPERATION_MODE) for point in points):

@@ -45,8 +45,8 @@ class OutboxConfig(Section, OutboxTable):
     """[outbox]: the file of the queue, its bounds, and the rate of the backlog."""
 
     path: Annotated[FilePath, AfterValidator(_queue_file)] = STATE_DIRECTORY / "outbox.sqlite3"
-    """The file of the queue of the endpoint that was configured first. Its directory also has the other queues and the
-    energies."""
+    """The file of the queue of the first endpoint. The endpoint keeps this file if the order of the endpoints changes
+    later. The directory of the file also has the other queues and the energies."""
     max_age_s: Seconds = 604_800.0
     """Messages that are older than this are dropped."""
     max_size_mb: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = 64
@@ -63,8 +63,8 @@ class PollConfig(Section):
 
     interval_s: Seconds = 10.0
     """The time between two polls of a device without `poll_interval_s`. It is shortened until it divides the shortest
-    `push.interval_s`. A `poll_interval_s` is shortened in the same way. If it is longer than the shortest
-    `push.interval_s`, it is shortened to a multiple of that."""
+    `push.interval_s`. A `poll_interval_s` is shortened in the same way. But a `poll_interval_s` that is longer than
+    the shortest `push.interval_s` is shortened to a multiple of this `push.interval_s`."""
     statistic: Literal["last", "mean"] = "last"
     """The power that is sent: the last value, or the time-weighted mean over the push interval."""
     stale_after_s: Seconds = STALE_INTERVALS * 10.0

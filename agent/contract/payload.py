@@ -13,8 +13,9 @@ from agent.domain.node import SIGNED
 from agent.energy.days import Basis
 from drivers.model import NodeType, Quantity
 
-# Quantities with the name of a field of the contract, except the active power, which is a field of every type. Messages
-# have the field and not the quantity: the field follows the rules of the contract, so it may differ from the register.
+# Each of these quantities has the name of a field of the contract. A message contains the field instead of the
+# quantity. Their values may differ: the field follows the rules of the contract, the quantity is the value of a
+# register. The active power is not listed here, because it is a field of every type.
 _FIELDS = {
     NodeType.GRID: frozenset({Quantity.TODAY_IMPORTED_ENERGY, Quantity.TODAY_EXPORTED_ENERGY}),
     NodeType.STORAGE: frozenset({Quantity.ENERGY_STORED, Quantity.ENERGY_CAPACITY}),

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from agent.outbox import Record
 
 # If this many different live messages are refused and no live message is delivered meanwhile, the schema counts as
-# wrong. If a tick has 3 or more messages, the number is one more than these: 6 with 5 messages per tick. The reason: an
-# endpoint may refuse the first messages of each tick, and accept a message of another kind at the end of the tick.
+# wrong. If each tick has 3 or more messages, the number is larger: the messages of a tick plus one, such as 6 with 5
+# messages per tick. The reason: an endpoint may refuse the first messages of each tick, and accept a message of another
+# kind at the end of the tick.
 REFUSALS_THAT_MEAN_SCHEMA = 3
 # Mean seconds between two probes. An answer to a message of the backlog can start a pause. A live message that is sent
 # during this pause is a probe.

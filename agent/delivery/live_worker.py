@@ -11,8 +11,8 @@ from agent.delivery.retry import RetryLink
 from agent.outbox import Record
 from agent.runtime import STUCK_S, Watchdog
 
-# Maximum number of ticks that have attempts at the same time. With 2, the newest tick does not wait for attempts of one
-# older tick that hang.
+# Maximum number of ticks that have attempts at the same time. With 2, the newest tick does not wait while the attempts
+# of one older tick hang.
 _TICKS_AT_ONCE = 2
 # The watchdog's name for a new message that waits for this worker.
 _LIVE = "live push"
@@ -39,7 +39,7 @@ class LiveWorker:
         self._watchdog = watchdog
         self._tick = LiveTick()
         self._fresh = asyncio.Event()
-        """Set when the newest tick has messages without a task, or when the worker must stop."""
+        """Set when the newest tick may have messages without a task, or when the worker must stop."""
         self._stopping = False
         self._on_superseded = on_superseded
         self._first = 0

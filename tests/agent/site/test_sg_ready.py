@@ -64,7 +64,7 @@ async def test_mode_and_power_are_those_of_the_state(tmp_path: Path, driver: str
 def test_check_says_that_its_mode_is_not_always_known(tmp_path: Path) -> None:
     config = configuration(tmp_path, heating="sg-ready-relay", boiler="relay", host="192.0.2.1", port=502)
     lines = dict(line.split(": ", 1) for line in describe(config, build(config, "config.toml")))
-    unknown = "its operation mode and nominal power are omitted while its contacts do not say whether it runs"
+    unknown = "while its contacts do not say whether it runs, operation mode and power (nominal_power_W) are omitted"
     assert lines["heating"].endswith(f"; {unknown}")
     assert "omitted" not in lines["boiler"]
 
