@@ -30,7 +30,8 @@ class DeliveryQueue:
         `put_undated` and `ack` only add or subtract. So after a drop, or a change by another process, the number is
         wrong until the next read."""
         self.compress = compress
-        """Whether bodies are stored as gzip. An undated body is compressed when the message gets its date."""
+        """Whether bodies are stored as gzip. An undated body is compressed when the message gets its date or becomes a
+        dead letter."""
         self._outbox = outbox
         self._thread = ThreadPoolExecutor(1, "outbox")
         self._watchdog = watchdog

@@ -21,7 +21,7 @@ from agent.runtime import Clock, ClockTrust, WakeEvent, plausible, sleep_unless
 
 log = structlog.get_logger(__name__)
 
-TIME_UNKNOWN = "measured in an earlier boot before its clock was set, so the time is unknown"
+TIME_UNKNOWN = "measured in an earlier boot, before the clock was set, so the time is unknown"
 
 # Seconds between two reads of the clock while it is not set.
 _CLOCK_S = 1.0
@@ -53,7 +53,7 @@ def dated(record: Record, now: Now, retimed: Callable[[bytes, int], bytes]) -> R
 
 
 class Undated:
-    """Stores undated messages and dates them later. A body is compressed only after it has its date."""
+    """Stores undated messages and dates them later. A body is not compressed while its message is undated."""
 
     def __init__(self, queue: DeliveryQueue, trust: ClockTrust, stats: DeliveryStats, *, clock: Clock) -> None:
         self._queue = queue
@@ -88,7 +88,7 @@ class Undated:
         self._stop.set()
 
     async def _date_all(self) -> int:
-        """Return the number of messages."""
+        """Date all undated messages, or make them dead letters. Return their number."""
         messages = 0
         after = 0
         while records := await self._queue.undated(after):

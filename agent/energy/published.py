@@ -36,8 +36,8 @@ def publish(
     - The excess is at most `minute_Wh`.
     - At `flow_W`, the counter can reach the published energy within a quarter of an hour and before the day ends.
 
-    A kept energy that is not equal to `found` has the basis ESTIMATED or a worse one. After a fall by more than one
-    step, this and all later energies of the day have such a basis.
+    A kept energy that is not equal to `found` has the basis ESTIMATED or a worse one. If the published energy falls by
+    more than one step, the lower energy and all later ones of the day have such a basis.
     """
     energy, basis = found
     if date != published.date:

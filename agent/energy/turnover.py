@@ -92,7 +92,7 @@ class Turnover(NamedTuple):
     mean_W: float = 0.0
     """The mean power in the period with the largest growth, W. It is used while `ratio` is 0."""
     compared_s: float = 0.0
-    """`PERIOD_S` times the number of periods so far, also of those without a comparison."""
+    """`PERIOD_S` times the number of periods so far, with and without a comparison."""
     grown_Wh: float = 0.0
     """Growth of the counter, summed over the periods. Older periods have less weight."""
     flowed_Wh: float = 0.0

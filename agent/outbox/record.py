@@ -56,7 +56,7 @@ class PendingWrites:
         return sorted([*self.added.values(), *self.changed.values()], key=lambda record: record.seq)
 
     def add(self, record: Record) -> None:
-        # `changed` has the record if it moves from another file before its change was saved there.
+        # A record that is copied from another file may be in `changed`: its change was not saved in that file.
         self.changed.pop(record.seq, None)
         self.added[record.seq] = record
 

@@ -31,15 +31,16 @@ _NO_BOUND_MB = 1_000_000
 def take_over(former: Path, path: Path) -> Drops:
     """Move all messages of the file `former` to the file `path`. After a power cut, a second call completes the move.
 
-    After the move, the file `path` can be larger than its configured size. Its queue drops its oldest messages at the
-    next `put`. If a disk error ends the move, the file `former` keeps the messages that were not moved, and a warning
-    is logged. A damaged file is set aside first, and its legible messages are kept.
+    After the move, the file `path` can be larger than its configured size. Then the next `put` drops messages until
+    the file is small enough: first dead letters, then the oldest of the others. If a disk error ends the move, the file
+    `former` keeps the messages that were not moved, and a warning is logged. A damaged file is set aside first, and its
+    legible messages are kept.
 
-    Return the number of dropped messages by reason, also if a disk error ends the move. Dropped are messages
+    Return the number of dropped messages by reason, also if a disk error ends the move. These messages are dropped:
 
-    - that are not legible,
-    - for which the disk has no room while a damaged file is replaced,
-    - that were stored earlier and are missing when their file is opened.
+    - messages that are not legible,
+    - messages for which the disk has no room while a damaged file is replaced,
+    - messages that were stored earlier and are missing when their file is opened.
 
     Raises NotAloneError if another process has locked the directory.
     """

@@ -22,7 +22,7 @@ LINKS_AT_ONCE = 64
 """A site has one moment for every 64 links, at most `MOST_MOMENTS`. Each moment wakes the process, which costs CPU
 time: with 32 links per moment, a poll would need a tenth more. A slow controller needs 0.1 s for 64 polls."""
 MOST_MOMENTS = 25
-"""Maximum number of different moments before a tick."""
+"""Maximum number of different moments at or before a tick."""
 _SAME_S = 0.001
 """Ticks whose phases differ by less than this many seconds have the same phase."""
 _ROUNDING = 1e-9
@@ -61,7 +61,7 @@ class DueTimes:
     next: float = inf
     """The first due time that is not taken yet."""
     _number: int = 0
-    """The number of the next due time, counted from that of the anchor."""
+    """The number of the next due time. The due time that belongs to the anchor has the number 0."""
 
     def start(self, at: float) -> None:
         """Add one due time at monotonic second `at`, if it is before the next due time."""

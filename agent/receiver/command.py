@@ -39,7 +39,9 @@ class ReceiveOptions:
 
 
 def open_validator(options: ReceiveOptions) -> tuple[Validator, Journal | None]:
-    """Return a validator that knows the messages in the journal, and the journal of `--save` or None.
+    """Return a validator, and the journal of `--save`; without `--save`, None instead of the journal.
+
+    The validator knows the messages in the journal.
 
     Raises SetupError if the options cannot be used, or a file cannot be read.
     """

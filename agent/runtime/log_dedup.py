@@ -14,7 +14,7 @@ from structlog.typing import EventDict, WrappedLogger
 BURST = 5
 """The maximum number of equal events that are logged in `WINDOW_S`."""
 CROWD = 50
-"""As `BURST`, for events that differ only in `id`, the id of a message.
+"""The maximum number of events that differ only in `id` (the id of a message) and are logged in `WINDOW_S`.
 
 If the endpoint refuses a whole backlog, each message has its own event. The log does not need all of them, because the
 command `outbox` lists each dead letter.

@@ -1,4 +1,4 @@
-"""Secrets, texts and URLs without secrets, TLS contexts, signatures and loopback addresses."""
+"""Secrets, their removal from texts and URLs, TLS contexts, signatures and loopback addresses."""
 
 from agent.security.loopback import is_loopback
 from agent.security.redaction import Secrets

@@ -195,9 +195,10 @@ def keep_log_space(path: Path, size: int) -> None:
 
 
 def set_aside(path: Path, suffix: str) -> Path:
-    """Append `suffix` to the names of the file and its write-ahead log. Return the new path of the file.
+    """Append `suffix` to the name of the file, and rename its write-ahead log with it. Return the new path of the file.
 
-    Existing files with the new names are deleted first.
+    With the suffix ".bad", `q.db` becomes `q.db.bad`, and `q.db-wal` becomes `q.db.bad-wal`. Existing files with the
+    new names are deleted first.
     """
     aside = path.with_name(path.name + suffix)
     remove(aside)

@@ -3,7 +3,7 @@
 People attach a dump to a report about a device. A dump can test a profile without the device.
 
 The file is JSON. Addresses and words are decimal. The word of a bit is 0 or 1. A list has consecutive words; its key is
-the address of the first word. The agent writes short lists, and reads lists of any length:
+the address of the first word. The agent writes short lists, and reads lists of any length. An example:
 
     {"type": "grid", "vendor": "…", "model": "…", "driver": "eastron-sdm630", "source": "…", "unit_id": 1,
      "registers": {"holding": {"40000": [21365, 28243, …]}, "input": {…}, "coil": {…}, "discrete": {…}},
