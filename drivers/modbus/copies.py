@@ -67,7 +67,8 @@ class Copies:
         self._seen = False
         """Whether a copy was seen on this line."""
         self._rejected: tuple[tuple[int, bytes], bytes] | None = None
-        """The request that is sent again next, and the frame that was not used as its reply; otherwise None."""
+        """The request that is sent again next, and the frame that was not used as its reply. None if no request is
+        sent again."""
         self._in_doubt: bytes = b""
         """The frame that was not used, while its request is sent for the second time; otherwise empty."""
 

@@ -101,8 +101,8 @@ class Point:
     def counts(self) -> bool:
         """Whether the point is a counter or a daily register.
 
-        Once a candidate of such a point had a value, no other candidate is used. Otherwise, the difference between the
-        two registers would count as energy.
+        Once a candidate of such a point had a value, no other candidate is used. If another candidate were used later,
+        the difference between the two registers would count as energy.
         """
         return self.quantity.nature in (Nature.COUNTER, Nature.DAILY)
 
@@ -150,9 +150,9 @@ def points_from(table: TomlTable, vocabulary: Vocabulary) -> tuple[Point, ...]:
             raise entry.wrong("address", f"is already used by point[{points[register]}]", point.address)
         if (point.key in keys or point.repeat) and point.quantity.unit not in _ADDITIVE:
             if point.repeat:
-                raise entry.wrong("repeat", f"{point.quantity.value} cannot be added", point.repeat.name)
+                raise entry.wrong("repeat", f"{point.quantity.value} cannot be summed", point.repeat.name)
             raise entry.wrong(
-                "quantity", f"cannot be added and is already in point[{keys[point.key]}]", point.quantity.value
+                "quantity", f"cannot be summed and is already in point[{keys[point.key]}]", point.quantity.value
             )
         points[register] = keys[point.key] = index
         found += _repeated(entry, point)

@@ -77,10 +77,12 @@ class Serial:
 
 
 def bounded(reading: Reading, kind: Kind, limit_W: float) -> Reading:
-    """Return the reading; invalid if it is a power above `limit_W`, the largest possible power of the device.
+    """Return the reading; invalid if it is an active or DC power above `limit_W`.
 
-    Only a power that flows through the device is limited. If the reading has a node type, this is a power of `solar` or
-    `storage`. If it has none, this is a power of a device whose kind is in `_BOUNDED_KINDS`.
+    `limit_W` is the largest possible power of the device. It limits only a power that flows through the device:
+
+    - If the reading has a node type, the power flows through the device if this type is `solar` or `storage`.
+    - If it has none, the power flows through the device if `kind` is in `_BOUNDED_KINDS`.
     """
     owned = reading.node in _BOUNDED if reading.node is not None else kind in _BOUNDED_KINDS
     if not owned or reading.quantity not in _POWERS or not isinstance(reading.value, float):

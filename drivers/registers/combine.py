@@ -4,8 +4,8 @@ A part is the reading of one point. It is None if the point is optional and the 
 
 - The parts of the same node, quantity and phase are added, such as the MPPTs of an inverter. A part whose point has a
   negative scale is subtracted, such as export from import. Percentages are averaged.
-- A device may have its active power, a counter or a daily register only per phase. A total is then added: the sum of
-  the phases.
+- A device may have its active power, a counter or a daily register only per phase. The result then also contains a
+  total: the sum of the phases.
 - The time of a sum is the time of its oldest part. A sum is invalid if one of its parts is. Otherwise, it is missing if
   one of its parts is.
 - A sum omits a part that is None. If all its parts are None, the sum is missing. Exception: a total active power is
@@ -33,7 +33,8 @@ class _Output(NamedTuple):
     slots: list[int]
     """The indexes of the parts that are added."""
     single: bool
-    """Whether the only part is the result. False if the result is the total of one phase, which has no phase itself."""
+    """Whether the result is one part, unchanged. False for several parts. Also False if the result is the total of one
+    phase: this part has a phase, and the total has none."""
     phases: list[int]
     """The indexes of the parts that are added if all parts of `slots` are None."""
 

@@ -5,8 +5,9 @@
   again.
 - A request that the device has never accepted is divided after exception 2 or 3 (`drivers.registers.refusals`). Points
   that are still refused are omitted.
-- A chain may be shorter while the device starts. So if points were refused or the chain had no end model, the driver
-  discovers the chain again later, at growing intervals (`Recheck`).
+- While a device starts, its chain may be shorter, and it may refuse registers. So the driver discovers the chain again
+  later, at growing intervals (`Recheck`), in these cases: the chain had no end model, the device refused points, or the
+  discovery got exception 4, 8 or an unknown one.
 
 One SunSpec device can be an inverter, a meter and a battery. Each reading has its node type: SOLAR for inverter models,
 STORAGE for batteries, GRID for meter models. The power of a meter is positive for import. `SunSpecMeter` reads only one
@@ -114,8 +115,8 @@ class SunSpec:
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """See `drivers.driver.Driver`.
 
-        Raises UnsupportedError if the device has no model that this driver uses, or if its models change during the
-        poll.
+        Raises UnsupportedError if the device has no model that this driver uses, or if its models change after
+        this poll has discovered them.
         """
         scan = await self._poll(PollSession(reader, now))
         return scan._replace(readings=tuple(filter(self._wanted, scan.readings)))
@@ -239,8 +240,11 @@ class _Known:
 
     @property
     def doubtful(self) -> bool:
-        """Whether the device may have more: points, models behind a chain without an end model, or texts that it
-        refused with exception 4."""
+        """Whether the device may have more than is known.
+
+        It may have points that it refused, or models behind a chain without an end model. It may also have texts or
+        input types for which the discovery got exception 4, 8 or an unknown one.
+        """
         return bool(self._refusals.holes) or self._doubtful
 
     async def poll(self, run: PollSession) -> Scan:

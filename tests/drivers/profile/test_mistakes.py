@@ -169,7 +169,7 @@ def test_of_a_point_s_place_and_type(tmp_path: Path, old: str, new: str, message
         (2 * APART, "point[1] active_power: address: is already used by point[0] (found 0)"),
         (
             f"{VOLTAGE}{VOLTAGE.replace('= 0', '= 1')}",
-            "point[1] voltage: quantity: cannot be added and is already in point[0]",
+            "point[1] voltage: quantity: cannot be summed and is already in point[0]",
         ),
         ("", "point: is missing"),
         ("point = []\n", "point: must be a list of [[point]] tables, not empty (found [])"),
@@ -407,7 +407,7 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
         ),
         (f"{REPEAT}{NUMBER}bit = 1\n{POINT}", "[repeat.packs]: bit: cannot be used for a number of blocks (found 1)"),
         (f"{REPEAT}{LAST}{POINT}", "[repeat.packs]: address: must leave room for 2 registers below 65536"),
-        (f'{REPEAT}{VOLTAGE}repeat = "packs"\n', "point[0] voltage: repeat: voltage cannot be added (found 'packs')"),
+        (f'{REPEAT}{VOLTAGE}repeat = "packs"\n', "point[0] voltage: repeat: voltage cannot be summed (found 'packs')"),
         (
             f'{REPEAT}{POINT.replace("= 0", "= 65520")}repeat = "packs"\n',
             "point[0] active_power: repeat: exceeds the last address at block 3 (found 'packs')",
