@@ -35,8 +35,8 @@ nights of inverters."""
 
 _LATE_CLOSE_S = 60
 """A tick that is earlier than `last_time` by less than this many seconds does not change `last_time`: the push of a
-later tick to another endpoint ended first. If the tick is earlier than that, the clock was set back, and `last_time`
-follows it."""
+later tick to another endpoint ended first. If the tick is earlier by this many seconds or more, the clock was set back,
+and the tick becomes `last_time`."""
 
 # Before Python 3.12, iterating over an Enum is slow.
 _TYPES = tuple(NodeType)
@@ -175,7 +175,10 @@ class Aggregator:
             self._sleep_book.answered(nodes, self._windows)
 
     def missed(self, nodes: Sequence[Node]) -> None:
-        """Count a due poll of the device that feeds `nodes`: it failed, or was not made because the device is lost."""
+        """Count a due poll of the device that feeds `nodes`.
+
+        The poll failed, or it was not made because the device is lost.
+        """
         for node in nodes:
             self._windows[node.node_id].missed()
 
@@ -255,8 +258,9 @@ class Aggregator:
     def _drop(self, node: Node, reading: Dropped) -> None:
         """Count and log an invalid reading: as a warning if it is the first of its node and quantity, else as debug.
 
-        If the driver says that the reading is invalid, the event has no value and no range. The driver has other
-        reasons than this range: the limits of the profile, the rated power, or a state without a name.
+        If the driver says that the reading is invalid, the event has no value and no range. A driver does not test the
+        ranges of `agent.domain.ranges`. Its reasons are the limits of the profile, the rated power, a state without a
+        name, or an impossible scale factor of SunSpec.
         """
         self.dropped[node.node_id] += 1
         _, quantity, phase = reading.key

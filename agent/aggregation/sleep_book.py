@@ -76,9 +76,9 @@ class SleepBook:
                 windows[node_id].night = self._restored[node_id] = night
 
     def report(self, summary: NodeSummary) -> bool:
-        """Record the state of a node with `when_offline` "sleep". Log a warning if it has become "missing".
+        """Record the state of a node with `when_offline` "sleep". Log a warning if the state has become "missing".
 
-        Return whether it has become "asleep", so that the nights must be saved.
+        Return whether the state has become "asleep". The caller must then save the nights.
         """
         if summary.silent and not summary.expected:
             return False  # no poll was due in this push interval

@@ -96,8 +96,8 @@ class Questions:
     def agree(self, question: str, *, default: bool, at_end: bool | None = None) -> bool:
         """Return the answer to a yes-or-no question: True for yes.
 
-        `at_end` is the answer if the input has ended. If `at_end` is None, the command then ends with the message that
-        nothing was written. So use None only before a file is written.
+        If the input has ended, the answer is `at_end`. But if `at_end` is None, the end of the input ends the command,
+        with the message that nothing was written. So use None only before a file is written.
         """
         if self._yes:
             return default

@@ -1,4 +1,7 @@
-"""Warnings of `check` about settings that are allowed but probably a mistake, and about the files that they name."""
+"""Yields the warnings of `check`.
+
+A warning is about a setting that is allowed but probably a mistake, or about a file that a setting names.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,8 @@ def advice(config: Config, file: Path, environ: Mapping[str, str]) -> Iterator[s
     if config.poll_interval_s > config.poll.stale_after_s:
         yield (
             f"poll.interval_s ({config.poll.interval_s:g}) is longer than poll.stale_after_s "
-            f"({config.poll.stale_after_s:g}): every value becomes stale before the next poll"
+            f"({config.poll.stale_after_s:g}): the values of devices without poll_interval_s become stale before the"
+            " next poll"
         )
     yield from _kilowatts(config)
     yield from _deadlines(config)

@@ -17,7 +17,9 @@ _OF_THE_KERNEL = frozenset(
 
 
 def why_not_kept(path: Path, mounts: str | None = None) -> str | None:
-    """Return why a restart deletes a file at `path`, or why no file can be there; None if it is kept, or not known.
+    """Return why a restart deletes a file at `path`, or why no file can be there.
+
+    Return None if a restart keeps the file, or if the type of the file system is not known.
 
     Symbolic links are followed. `mounts` is the content of /proc/self/mountinfo; None: read it from there.
     """

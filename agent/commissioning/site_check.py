@@ -31,7 +31,10 @@ class SiteResult:
     endpoints: dict[str, ProbeResult]
     """By name, in the order of the configuration."""
     hint: str | None = None
-    """A hint about the powers of the whole site; None without a hint, or if a power is unknown."""
+    """A hint about the powers of the whole site; None without a hint.
+
+    Also None if a power is unknown, or if not all enabled devices were polled.
+    """
     clock: str = ""
     """Whether the clock is synchronised, in words."""
     slow: tuple[str, ...] = ()
@@ -91,8 +94,8 @@ def _clock(now: float) -> str:
 def _powers(devices: list[DeviceResult]) -> tuple[dict[NodeType, float], tuple[str, ...]]:
     """Return the power of each type in W, and the nodes whose power is unknown.
 
-    Relays are omitted, because they measure no power. Nodes that are not in the total are omitted. A node that reports
-    no power counts 0 W if `when_offline` is not `missing`. Otherwise its power is unknown.
+    Relays are omitted, because they measure no power. Nodes that are not in the total are omitted. If a node reports no
+    power, `when_offline` decides: with `missing`, the power of the node is unknown; with `zero` or `sleep`, it is 0 W.
     """
     found = {
         node.node_id: reading.value

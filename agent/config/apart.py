@@ -46,8 +46,8 @@ class Loading:
     def result(self) -> Config:
         """Wait for the configuration and return it as plain tables, with the values and properties of a `Config`.
 
-        Raises ConfigError if the configuration has mistakes. Raises RuntimeError if the process failed; its exception
-        is on standard error.
+        Raises ConfigError if the configuration has mistakes. Raises RuntimeError if the process failed. If an exception
+        ended the process, the exception is on standard error.
         """
         with self._process:
             try:
