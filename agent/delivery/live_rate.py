@@ -11,8 +11,8 @@ from collections import deque
 TICKS = 10
 """Number of the last ticks over which `LiveRate.words` averages the rates."""
 CALM_S = 180.0
-"""After this many seconds without late messages, the endpoint is fast enough again. They count as whole ticks: at least
-one, at most `TICKS`."""
+"""After this many seconds without late messages, the endpoint is fast enough again. These seconds are rounded down to
+whole ticks: at least one, at most `TICKS`. For example, they are 3 ticks at an interval of 60 s."""
 
 
 class LiveRate:
@@ -39,10 +39,10 @@ class LiveRate:
         return self._calm >= min(TICKS, max(1, CALM_S // self._interval_s))
 
     def confirmed(self) -> tuple[int, int]:
-        """Return the numbers of late messages and of all messages of their ticks.
+        """Return the number of late messages, and the number of all messages of the ticks with late messages.
 
-        They count since the last `confirmed` or `forget`. Call this when a message was delivered. Before that,
-        it is not known whether the endpoint is slow or down.
+        Both numbers count from the last `confirmed` or `forget` on. Call this when a message was delivered. Before
+        a delivery, it is not known whether the endpoint is slow or down.
         """
         late, of = self._late, self._of
         self._late = self._of = 0

@@ -112,8 +112,8 @@ class OutcomeHandler:
     def _count_late(self, late: int, made: int) -> None:
         """Count late live messages after a delivery: `late` of `made` messages had no attempt before the next tick.
 
-        If the endpoint was fast enough before, log that it is too slow now. Without `LiveRate.words`, the reason in the
-        log, nothing is logged.
+        If the endpoint was fast enough before, log that it is too slow now. The reason in the log is `LiveRate.words`.
+        If `LiveRate.words` is None, nothing is logged.
         """
         if not late:
             return
@@ -139,9 +139,9 @@ class OutcomeHandler:
         self._log_page(record, outcome, now)
 
     def _log_page(self, record: Record, outcome: Delivered, now: float) -> None:
-        """Log a warning for the first of several web pages in a row.
+        """Log a warning for the first web page, and for the first web page after a 2xx answer without a web page.
 
-        While the pages continue, log one more each day if the endpoint has ever answered 2xx without a web page.
+        While the pages continue, log another warning each day if the endpoint has ever answered 2xx without a web page.
         """
         if not outcome.page:
             self._answered_without_page, self._page_logged_at = True, None

@@ -30,7 +30,7 @@ WIDEST: dict[Quantity, Range] = {
     Quantity.DC_CURRENT: (-1e5, 1e5),
     Quantity.FREQUENCY: (0.0, 1000.0),
     Quantity.TEMPERATURE: (-273.15, 1000.0),
-    Quantity.SOC: (-1.0, 101.0),  # rounding as well; `mean_soc_perc` is limited to 0..100
+    Quantity.SOC: (-1.0, 101.0),  # rounding can give a value outside 0..100; `mean_soc_perc` is limited to 0..100
     Quantity.SOH: (0.0, 200.0),
     Quantity.ENERGY_STORED: (0.0, 1e9),
     Quantity.ENERGY_CAPACITY: (0.0, 1e9),

@@ -5,8 +5,8 @@ A `Ledger` is the state of one counter. The words that these modules use:
 - Transition (`TransitionKind`): explains the difference of two readings, for example by a rollover. It has a price in
   seconds; the usual growth has none.
 - Path: a chain of transitions. Its cost in seconds is the sum of the prices of its transitions, and of the seconds that
-  its skipped readings represent. So the cheapest path skips a few strange readings, but explains many of them by a
-  transition.
+  its skipped readings represent. Skipped readings in a row cost at most `RUN_PRICE`. So the cheapest path skips a few
+  strange readings, but explains many of them by a transition.
 - Candidate: a reading that may be correct, with the cheapest path that ends at it.
 - Total: the growth along the cheapest path. The energy of a day is the total now minus the total at local midnight,
   which is interpolated between the readings before and after midnight.
@@ -19,11 +19,12 @@ Invariants:
    restarts of the agent and missed readings between them do not change it.
 2. A transition that explains fewer seconds of readings than its price has no lasting effect, even if there are many
    such transitions.
-3. A transition adds at most the register's step plus the energy that the device can count in the time (`turnover`). A
-   growth has no price if one of these explains it: the measured power, the mean power of the counter, the `limits`, or
-   the connection of a house or of the site. A larger growth has a price. So it counts only when the readings of one to
-   five minutes (at long intervals: two readings) confirm it. Until then, the `Basis` of the day is ESTIMATED. It stays
-   ESTIMATED if the power seen so far does not explain the growth.
+3. A transition adds at most the register's step plus the energy that the device can count in the time (`turnover`). At
+   the usual interval, a growth has no price if one of these explains it: the measured power, the mean power of the
+   counter, the `limits`, or the connection of a house or of the site. A larger growth has a price. So it counts only
+   when the readings of one to five minutes (at long intervals: two readings) confirm it. Until then, the `Basis` of the
+   day is ESTIMATED. In a gap, a growth up to `Turnover.gap_W` has no price, and counts at once. If the power seen so
+   far does not explain a growth, the `Basis` of the day stays ESTIMATED.
 4. A rollover is possible only in a register with a known range.
 5. Undecided readings survive a restart, because the candidates are part of the saved state.
 6. An energy of a day is never negative.
@@ -69,7 +70,7 @@ class Ledger(NamedTuple):
     at: float
     """Time of the last reading, on the cheapest path or not."""
     interval_s: float
-    """Seconds between the last two readings; 0 before the second."""
+    """Seconds between the last two readings; 0 before the second reading."""
     observed_s: float
     """The observed seconds: the sum of the seconds that the readings represent, at most 300 s each. A gap counts as one
     interval."""

@@ -1,5 +1,6 @@
-"""Stores what the energies need after a restart: the ledgers of counters, the nights of inverters, the published
-energies, and the time of the last push. A disk failure never stops the agent.
+"""Stores what `agent.aggregation` needs after a restart. A disk failure never stops the agent.
+
+The file has the ledgers of counters, the nights of inverters, the published energies, and the time of the last push.
 
 - A damaged file is set aside, and a new file is created. Each `save` writes all data, so nothing is lost if the file is
   damaged or removed while the agent runs.

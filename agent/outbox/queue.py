@@ -14,7 +14,8 @@ Invariants:
    - After a power cut: the records acknowledged since the last `put`.
    - After the loss of the write-ahead log: the records whose `ack` was only in this log.
    - After the end of the agent on a disk that is not writable: the records whose `ack` was only in memory.
-6. Every body has a checksum. The queue returns only the bytes that `put` or `update` stored.
+6. Every body has a checksum, except a body that a version with the first schema stored. The queue returns a body with a
+   checksum only if its bytes are those that `put` or `update` stored.
 7. No state of the disk stops the queue:
    - Full: the file uses the space of its reserve and the free space of the disk. Then dead letters and the oldest
      records are dropped, as many as the new records need.
@@ -23,7 +24,7 @@ Invariants:
    - Damaged, or written by a later version: the file is set aside with a date, and its legible records are kept.
    - An older schema is migrated.
 8. At most a minute after its `put`, a waiting record is in the file itself and no longer depends on the write-ahead
-   log.
+   log. If the log cannot be written back at that time, the queue tries again after about a minute.
 9. The queue opens no file in a directory that another agent has locked.
 """
 

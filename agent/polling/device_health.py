@@ -40,8 +40,8 @@ class DeviceHealth:
     told: bool = False
     """Whether the present outage was logged with the level info or warning; see `agent.polling.device_poller`."""
     slow: bool = False
-    """Whether the poll in progress, or else the last poll, took longer than `Device.patience_s`. Not updated for a
-    device alone on its link."""
+    """Whether the last poll took longer than `Device.patience_s`. While a poll is in progress, whether this poll has
+    already taken longer. This is not updated for a device that is alone on its link."""
     took_s: float = 0.0
     """Duration of the last answered poll in seconds."""
     cycle_s: float | None = None

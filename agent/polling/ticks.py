@@ -3,6 +3,8 @@
 - The label of a tick is its time by the wall clock, in whole Unix seconds.
 - While the wall clock moves by less than half a second against the ticks, each tick is exactly one interval after the
   previous one, by the monotonic clock.
+- A tick that is already in the past, for example because the process was blocked, is skipped. The next tick is then
+  later by whole intervals.
 - If it has moved by half a second or more (NTP at boot, the command `date`, drift), the next tick returns to its phase
   (`phase_s`): it comes 0.5 to 1.5 intervals after the previous tick. So no push is repeated, and pushes do not
   accumulate.

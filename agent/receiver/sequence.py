@@ -34,8 +34,8 @@ class Arrival:
     missing: int = 0
     """The number of messages missing between the newest received message and this one; 0 if this one is late."""
     surplus: bool = False
-    """Whether the time of the message is not before the oldest and not after the newest received message, and in no
-    hole. Usually a received message with another id has the same time."""
+    """Whether no message with this time was missing: the time is in no hole, and it is neither before the oldest nor
+    after the newest received message. Usually a received message with another id has the same time."""
 
 
 @dataclass(slots=True)

@@ -184,7 +184,10 @@ def is_loopback_name(host: str) -> bool:
 
 
 def page() -> tuple[bytes, str]:
-    """Return the page with its style and script, and a content security policy that allows only these two."""
+    """Return the page with its style and script, and a content security policy that allows no other style or script.
+
+    The policy also allows requests to this listener, and images in `data:` URLs.
+    """
     html = _part("page.html")
     html = html.replace(b"/* page.css */\n", _part("page.css"))
     html = html.replace(b"/* page_charts.js, page.js */\n", _part("page_charts.js") + _part("page.js"))
