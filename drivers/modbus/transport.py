@@ -52,7 +52,8 @@ class Transport(asyncio.BufferedProtocol, asyncio.DatagramProtocol):
         """The framing if its replies have no transaction number (RTU and ASCII), otherwise None."""
         self._accept = framing.accept if self._line is None else self._accept_on_line
         self.copies = Copies()
-        """Recognises copies of replies. `Link` replaces it with the `Copies` that it keeps for all its connections."""
+        """Recognises copies of replies. `Link` replaces this object with its own `Copies`, which is the same object for
+        all connections of the link."""
         self._address = address
         self._datagrams = datagrams
         self._transport: Any = None

@@ -38,11 +38,12 @@ driver. `telemetry-agent drivers show NAME` also prints the registers and the so
 
 - **registers**: a register is confirmed when two independent public sources agree on it. If a register is not
   confirmed, compare its value with the display of the device before you rely on it.
-- **fields**: what the driver reads, by node. `l1`, `l2` and `l3` are the phases. If a device has no total of a power or
-  a counter, the agent adds up the phases. The temperature of a heat pump is that of its domestic hot water, that of a
-  battery is the battery's own. Flow, return and outdoor temperatures, heat and efficiency are not read: the payload has
-  no fields for them.
-- **power limit**: a power of an inverter, a battery or an EV charger above this limit is invalid.
+- **fields**: what the driver reads, by node. `l1`, `l2` and `l3` are the phases. If a device has no total of the active
+  power or of a counter, the agent adds up the phases. The temperature of a heat pump is the temperature of the domestic
+  hot water. The temperature of a battery is the temperature of the battery itself. Flow, return and outdoor
+  temperatures, heat and efficiency are not read: the payload has no fields for them.
+- **power limit**: an active power or a DC power above this limit is invalid. The limit does not apply to meters,
+  including the meter of a hybrid.
 - **identify**: if yes, `scan` recognises the device by its registers. If no, name the driver in the configuration.
   If it says "as" another driver, `scan` proposes that driver and also prints the name of this one.
 - **link**: what differs from the defaults of the connection. The configuration of the site has priority.
@@ -219,7 +220,7 @@ def _link(profile: Profile) -> Iterator[str]:
 
 
 def write(root: Path) -> None:
-    """Write the list to README.md, and docs/devices.md, in the directory `root`."""
+    """Write the whole docs/devices.md, and the list in README.md. Both are in the directory `root`."""
     profiles = families()
     readme = root / "README.md"
     readme.write_text(updated(readme.read_text(encoding="utf-8"), profiles), encoding="utf-8")

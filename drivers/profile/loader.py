@@ -6,8 +6,9 @@ Details of some keys:
 
 - The quantity fixes the unit and the sign; a profile cannot change them. Signs follow the payload contract for the
   node of the point (`drivers.model`). For a register with the opposite sign, set a negative scale.
-- Points with the same node, quantity and phase are added, and read in one request if possible. The sum is missing or
-  invalid if one of its points is. With `on_invalid = "zero"`, a point counts 0 if the device says "not available".
+- Points with the same node, quantity and phase are added, and read in one request if possible. Percentages are averaged
+  instead. The sum is missing or invalid if one of its points is. But the sum omits an `optional` point if the device
+  does not have its value. With `on_invalid = "zero"`, a point counts 0 if the device says "not available".
 - `invalid` lists bit patterns, such as 0x8000. For a signed type, it may also list a negative number; for a float, a
   value such as -1.0. NaN and infinity are never values. Without `invalid`, 0xFFFF is 65535.
 - If all words of a reply with at least four words are 0xFFFF, or all are 0x8000, the whole reply means "not available".
@@ -15,7 +16,8 @@ Details of some keys:
   contains that word. The reply is then decoded as usual.
 - `driver` names a Python driver that finds the points itself. The profile then has only `kind`, `[defaults]` without
   `word_order`, texts such as the manufacturer, and `[identify]` or `identified_as`.
-- The `word_order` of a point overrides that of `[defaults]`. The keys of the site's `[[device]]` table override both.
+- The `word_order` of a point overrides that of `[defaults]`. The site's `[[device]]` table also has the key
+  `word_order`, which overrides both.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from drivers.registers import LastingRefusals, Span
 
 
 class SelectionReader(LastingRefusals):
-    """Reads the registers of one device. Each selection is a round."""
+    """Reads the registers of one device. Each selection of the layout is one round of `LastingRefusals`."""
 
     async def words(self, reader: Reader, spans: Iterable[Span]) -> dict[Span, Words]:
         """Return the words of `spans`, without those that the device does not have.

@@ -1,7 +1,8 @@
 """Learns from the requests that a device refuses, and plans the next requests. Pure.
 
 - Exception 2 (illegal address):
-  - If the refused request is a single value, this value is a hole: no later request includes its registers.
+  - If the refused request is a single value, this value is a hole: no later request includes its registers, unless they
+    are also part of another value.
   - Otherwise smaller requests, the parts, replace the refused request. A refused part is handled in the same way.
   - If the device answers all parts, each boundary between two parts is a cut: no later request includes registers on
     both sides of a cut.

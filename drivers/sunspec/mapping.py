@@ -4,7 +4,7 @@ Not mapped on purpose:
 
 - power factors of models 10x and 20x: a percentage by the definition, but a fraction in several devices
 - ratings and settings (12x, 702), except the capacity of a battery; `RATINGS` has the points of the rated power
-- single strings, modules and cells (803-805)
+- the values of each string, module or cell (803-805)
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ L1, L2, L3 = Phase.L1, Phase.L2, Phase.L3
 class Rule(NamedTuple):
     """Point of a model → quantity. If several rules have the same quantity and phase, the first with a value is used.
 
-    `sign` is 1, or -1 if the value of the point has the opposite sign.
+    But if several inverters are behind one unit id, the first rule is used even if its point has no value. `sign` is 1,
+    or -1 if the value of the point has the opposite sign.
     """
 
     point: str
