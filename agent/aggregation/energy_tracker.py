@@ -306,12 +306,12 @@ class EnergyTracker:
         they had before the first of these two leaps. The times in the ledgers are moved by `step`, except after a leap
         forward that undoes no other leap.
         """
-        then = next((ledgers for left, ledgers in self._before_leap if abs(left - offset) < _BACK_S), {})
-        if not then:
+        then = next((ledgers for left, ledgers in self._before_leap if abs(left - offset) < _BACK_S), None)
+        if then is None:
             self._before_leap.append((self.offset, self.ledgers()))
-        if then or step < 0:
+        if then is not None or step < 0:
             self._move_times(step)
-        for counter, ledger in then.items():
+        for counter, ledger in (then or {}).items():
             account = self._accounts[counter]
             account.set_ledger(resumed(account.ledger or ledger, ledger))
 

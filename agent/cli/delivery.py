@@ -160,7 +160,8 @@ def _show(queue: Queue, found: Contents, *, named: bool) -> None:
     from agent.commissioning.describe import table
     from agent.commissioning.outbox_admin import date
 
-    since = f", the oldest from {date(found.oldest)}" if found.oldest is not None else ""
+    oldest = "the oldest of the others" if found.undated else "the oldest"
+    since = f", {oldest} from {date(found.oldest)}" if found.oldest is not None else ""
     clock = f", {found.undated} of them until the clock is set" if found.undated else ""
     whose = f"{queue.name}: " if named else ""
     gone = "" if queue.configured else f"; {_gone(queue.name, found)}"

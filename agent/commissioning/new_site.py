@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from agent.commissioning.config_snippets import toml_text
 from agent.commissioning.new_files import Access, content, create, replace
 from agent.commissioning.release_files import example
 from agent.commissioning.service_permissions import ServiceUser, service
-from agent.config import DEFAULT_LISTEN, Config, ConfigError, ConnectionConfig, parse
+from agent.config import DEFAULT_LISTEN, Config, ConfigError, ConnectionConfig, DeviceConfig, parse
 from agent.runtime import printable
 from agent.site import build
 from drivers import toml_file
@@ -125,7 +126,8 @@ class Existing:
     text: str
     config: Config
     units: frozenset[str]
-    """The addresses of all enabled and disabled devices. An address is "192.168.1.20:502 unit 1", for example."""
+    """The addresses of all devices, except of disabled ones that cannot be built. For example, an address is
+    "192.168.1.20:502 unit 1"."""
     names: frozenset[str]
     """The node ids of all enabled and disabled devices."""
     connections: Mapping[str, str]
@@ -169,15 +171,25 @@ def _existing(path: Path, text: str) -> Existing:
         raise ConfigError([f"{path}: has only comments; rename or delete this file, so that init can write a new one"])
     config = _parsed(table, path)
     devices = config.device if table.get("device") else ()
-    enabled = config.model_copy(update={"device": tuple(each.model_copy(update={"enabled": True}) for each in devices)})
     return Existing(
         text,
         config,
-        frozenset(device.address for device in build(enabled, str(path)).devices),
+        frozenset(_units(config, devices, path)),
         frozenset(name for each in devices for name in each.node_ids.values()),
         {_address(each): name for name, each in config.connection.items()},
         any(each.enabled and NodeType.GRID in each.node_ids for each in devices),
     )
+
+
+def _units(config: Config, devices: Sequence[DeviceConfig], path: Path) -> Iterator[str]:
+    """Yield the addresses of `devices`, except a disabled one that cannot be built. Raises ConfigError."""
+    for device in build(config.model_copy(update={"device": tuple(devices)}), str(path)).devices:
+        yield device.address
+    for each in devices:
+        if not each.enabled:
+            alone = config.model_copy(update={"device": (each.model_copy(update={"enabled": True}),)})
+            with suppress(ConfigError):
+                yield from (device.address for device in build(alone, str(path)).devices)
 
 
 def _parsed(table: dict[str, Any], path: Path) -> Config:

@@ -33,6 +33,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 
@@ -40,7 +41,7 @@ from agent.outbox.drops import DROPPED_AT_ONCE, MAX_DEAD_LETTERS, Drops
 from agent.outbox.files import read_note, write_note
 from agent.outbox.record import Counts, PendingWrites, Record, new_id
 from agent.outbox.resilient_store import ResilientStore
-from agent.storage import NotAloneError
+from agent.storage import NotAloneError, check_locks
 
 __all__ = ["Counts", "Outbox", "Record"]
 
@@ -184,9 +185,11 @@ class Outbox:
     def set_note(self, content: bytes) -> None:
         """Write a few bytes about the endpoint beside the queue; delete them if `content` is empty.
 
-        If the disk rejects them, they are not kept.
+        They are not kept if the disk rejects them, or if another agent has locked the directory.
         """
-        write_note(self._path, content)
+        with suppress(NotAloneError):
+            check_locks()
+            write_note(self._path, content)
 
     def counts(self) -> Counts:
         """Return the counts. Call this every few seconds: it also writes the write-ahead log back if this is due."""

@@ -901,6 +901,17 @@ def test_a_clock_that_leaps_to_another_day_and_back_costs_nothing(store: EnergyS
     assert today_after(400, 600) == 590
 
 
+@pytest.mark.parametrize("years", [10, -10, 0.01, -0.01])
+def test_a_clock_that_leaps_before_the_first_reading_and_back_costs_nothing(store: EnergyStore, years: float) -> None:
+    totals = Aggregator([PV1], settings(), store)
+    leap = int(years * 365 * 86_400)
+    totals.follow_clock(NOON - 1000.0)
+    for second in range(0, 400, 10):
+        wrong = leap if second < 200 else 0
+        totals.observe([PV1], scan(1000.0 + second, produced_energy=float(second)), NOON + second + wrong)
+    assert body(totals, at=1390.0, wall=NOON + 390)["solar"] == {"today_energy_Wh": 390}
+
+
 def test_what_a_counter_grew_while_the_clock_was_wrong_is_energy_of_the_day(store: EnergyStore) -> None:
     totals = Aggregator([PV1], settings(), store)
     for second, leap in ((0, 0), (10, 0), (20, 86_400 * 3650)):

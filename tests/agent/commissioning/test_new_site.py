@@ -151,6 +151,23 @@ def test_a_second_run_uses_the_connection_that_is_there(tmp_path: Path) -> None:
     assert new_site.with_devices(before, more, path).startswith(before.text.rstrip("\n"))
 
 
+@pytest.mark.parametrize("second", ['driver = "no-such-driver"', 'driver = "sunspec"\nrequest_gap_s = 5.0'])
+def test_a_disabled_device_that_would_not_be_accepted_does_not_stop_init(tmp_path: Path, second: str) -> None:
+    path = tmp_path / "site.toml"
+    (tmp_path / "token").write_text("t" * 20)
+    device = 'type = "grid"\nhost = "192.0.2.1"\n'
+    path.write_text(
+        f'[site]\nnode_id = "S"\n[push]\nurl = "https://x.example.org/"\ntoken_file = "{tmp_path}/token"\n'
+        f'[[device]]\nnode_id = "a"\ndriver = "eastron-sdm630"\n{device}'
+        f'[[device]]\nnode_id = "b"\nenabled = false\n{second}\n{device}'
+        f'[[device]]\nnode_id = "c"\nenabled = false\ndriver = "sunspec"\nunit_id = 3\n{device}'
+    )
+    before = new_site.existing(path)
+    assert before is not None
+    assert {"192.0.2.1:502 unit 1", "192.0.2.1:502 unit 3"} <= before.units
+    assert before.names == {"a", "b", "c"}
+
+
 def test_a_device_that_ignores_the_unit_id_is_not_found_twice() -> None:
     link = LinkSettings(host="192.0.2.1")
     here = replace(place(link, 1), any_unit=True)

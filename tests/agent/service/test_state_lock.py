@@ -147,7 +147,7 @@ def test_threads_that_find_a_new_directory_at_once_do_not_lock_each_other_out(
             check.result()
 
 
-@pytest.mark.parametrize("there", [(), ("o.sqlite3", "o.sqlite3-wal")])
+@pytest.mark.parametrize("there", [(), ("o.sqlite3", "o.sqlite3-wal", "o.sqlite3.note")])
 def test_no_file_is_opened_for_writing_in_a_directory_of_another_agent(tmp_path: Path, there: tuple[str, ...]) -> None:
     folder, theirs = tmp_path / "state", dict.fromkeys(there, b"theirs")
     with alone(folder):
@@ -159,6 +159,7 @@ def test_no_file_is_opened_for_writing_in_a_directory_of_another_agent(tmp_path:
                 (folder / name).write_bytes(content)
             with pytest.raises(NotAloneError):
                 outbox.put([b"1"])
+            outbox.set_note(b"ours")
             store.save({})
             with pytest.raises(NotAloneError):
                 open_for_writing(folder / "o.sqlite3", synchronous="FULL")
