@@ -4,10 +4,10 @@ Each pair of quantity and phase has two cells: its last value and the time of th
 three more cells, because only they can be sent as a mean. A summary keeps the array of its interval, and the next
 interval begins with a copy. One array needs less memory than one object per quantity.
 
-The mean is weighted by time. A value holds until the next reading, even a missing one, but at most for the node's
-`stale_after_s`. The mean leaves out the time in which no value holds. It covers the time from the last reading before
-the push interval to the last reading in the interval, so no time between two intervals is left out. A state counts as 1
-while it is on, else as 0. Invalid readings never reach this module.
+The mean is weighted by time. A value holds until the next reading, whether that reading has a value or is missing, and
+for at most the node's `stale_after_s`. The mean leaves out the time in which no value holds. It covers the time from
+the last reading before the push interval to the last reading in the interval, so no time between two intervals is left
+out. A state counts as 1 while it is on, else as 0. Invalid readings never reach this module.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Collected(NamedTuple):
     """(quantity, Wh, monotonic seconds)."""
     dropped: list[Dropped]
     power_W: float | None
-    """The power of the node in this scan, in the sign of its type; None if the scan has none."""
+    """The power of the node in this scan, in the sign of its type; None if the scan has no valid one."""
 
 
 _Source = tuple[int, float, float, float, Quantity | None, bool]
@@ -59,7 +59,8 @@ class View:
 
     cells: array[float] = field(default_factory=lambda: array("d"))
     interval: int = 0
-    """The number of the push interval, for the cell `INTERVAL`. It also rises when the means begin anew."""
+    """The number of the push interval, for the cell `INTERVAL`. It rises at the end of each push interval, and when the
+    means begin anew."""
     expected: int = 0
     """Polls that were due in the interval."""
     got: int = 0
@@ -176,10 +177,11 @@ class Window:
     def _update_night(self, power_W: float, at: float, scan: Scan) -> None:
         """Update the night and `_powerless` after `scan`.
 
-        `power_W` is the last power, `at` its monotonic time. If there is none, `at` is minus infinity. A complete scan
-        then counts as no answer, and begins the night of a solar node that has no night yet, with 0 W.
+        `power_W` is the last power, and `at` is the monotonic time of this power. If the node has no last power, `at`
+        is minus infinity. In that case, a complete scan counts as no answer. If a solar node has no night yet, such a
+        scan begins its night with 0 W.
         """
-        powerless = at == -inf and scan.complete  # a partial scan may lack the power only because it was not read
+        powerless = at == -inf and scan.complete  # in a partial scan, the power may not have been read
         if powerless:
             self._powerless = scan.finished
         if self.node.type is _SOLAR:

@@ -1,4 +1,7 @@
-"""The simulated site: alone for `simulate`, with the agent and the reference endpoint for `demo`."""
+"""Runs the simulated site: without the agent for `simulate`, with the agent and the reference endpoint for `demo`.
+
+For `simulate --lab`, the laboratory replaces the simulated site.
+"""
 
 from __future__ import annotations
 

@@ -98,8 +98,8 @@ def _url(ask: Questions, options: SiteOptions) -> tuple[str, bool]:
 def _token(ask: Questions, path: Path) -> str | None:
     """Return the token to write to `path`; None if the file has one already.
 
-    End the command if the file cannot be read, or if its text is no token. With `--yes`, no token is asked for: also
-    end the command if the file does not exist or is empty.
+    End the command if the file cannot be read, or if its text is no token. With `--yes`, the user is not asked for a
+    token, so the command also ends if the file does not exist or is empty.
     """
     try:
         there = path.read_text(encoding="utf-8-sig").strip()

@@ -208,7 +208,7 @@ def _where(link: LinkSettings, connections: Mapping[str, str]) -> Iterator[str]:
     else:
         yield f"connection = {toml_text(connections[link.address])}"
     if link.connect_delay_s:
-        yield f"connect_delay_s = {link.connect_delay_s:g}  # it answers only after a pause after connecting"
+        yield f"connect_delay_s = {link.connect_delay_s:g}  # it ignores requests that come earlier after connecting"
 
 
 def _host(link: LinkSettings) -> Iterator[str]:

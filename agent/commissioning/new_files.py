@@ -72,7 +72,7 @@ def _temporary(path: Path, text: str, access: Access) -> Iterator[Path]:
                 _set_access(descriptor, access)
             os.fsync(descriptor)
         yield temporary
-        with contextlib.suppress(OSError):  # some file systems cannot do this, and the file has its new content
+        with contextlib.suppress(OSError):  # some file systems cannot sync a directory; the file has its new content
             _sync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)

@@ -91,7 +91,7 @@ def _value_rows(result: DeviceResult) -> Iterable[tuple[str, ...]]:
 
 
 def as_json(result: SiteResult, warnings: Sequence[str]) -> str:
-    """Return the results as JSON: of the site, of each endpoint, and of each device with its values.
+    """Return as JSON the results of the site, of each endpoint, and of each device with its values.
 
     `warnings` are about the configuration.
     """

@@ -86,7 +86,7 @@ class DeviceConfig(Section, DeviceTable):
     """The node of the same type whose meter also measures this device. This device is sent, but not added to the
     total of an endpoint that gets that node."""
     host: Host | None = None
-    """The name or the address; without `connection`. Devices with the same host and port share one link."""
+    """The name or the address; not together with `connection`. Devices with the same host and port share one link."""
     port: Port | None = None
     """The port. Default: that of the profile, else 502."""
     connection: str | None = None

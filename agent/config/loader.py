@@ -47,7 +47,7 @@ _LISTS = {
 
 
 def _list_once(path: Path, problem: str) -> str:
-    """Return a hint if the file has several tables of a key of `_LISTS`, at least one as [key] instead of [[key]].
+    """Return a hint if a key of `_LISTS` has several tables, and the heading of at least one is [key], not [[key]].
 
     Otherwise return "". `problem` is the text of the TOML error; a key that it does not name gets no hint.
     """

@@ -88,7 +88,8 @@ _REFUSALS = RetryConfig.model_fields["dead_letter_after"].default
 # Status → its meaning, and what the agent does.
 _ANSWERS = {
     "204": "stored, or stored before: the agent deletes the message. Any other 2xx has the same effect",
-    "400": f"this message is wrong: after {_REFUSALS} refusals the agent no longer sends it",
+    "400": f"this message is wrong: after {_REFUSALS} refusals the agent no longer sends it. If several live "
+    "messages in a row are refused, the agent keeps all messages",
     "401": "the token is unknown, or the signature is wrong: the agent keeps all messages and tries again",
     "403": "the token belongs to another site: the agent keeps all messages and tries again",
     "409": "another request stores this id at the moment: the agent sends the message again",

@@ -41,8 +41,8 @@ class BacklogWorker:
     ) -> None:
         """`live_open` returns the number of live messages whose retries have not ended.
 
-        `steady_time` returns the present Unix second, without steps of the wall clock after the start. After the start,
-        the backlog waits for the first attempt of a live message, but at most `live_within_s` seconds.
+        `steady_time` returns the present Unix second. A step of the wall clock after the start does not change it.
+        After the start, the backlog waits for the first attempt of a live message, but at most `live_within_s` seconds.
         """
         self._queue = queue
         self._attempts = attempts
@@ -55,7 +55,8 @@ class BacklogWorker:
         self._read: deque[Record] = deque()
         """Messages that were read from the queue and are not sent yet, oldest first."""
         self._next_read_at = 0.0
-        """Monotonic second of the next read of the queue, even if `DeliveryQueue.waiting` shows no backlog."""
+        """From this monotonic second on, the queue is read even if `DeliveryQueue.waiting` shows no backlog. With a
+        backlog, the queue is read without waiting for this second."""
         self._stopping = False
         self._live_wait_until = clock.monotonic() + live_within_s
 

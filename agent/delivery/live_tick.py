@@ -35,7 +35,7 @@ class LiveTick:
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """Limits the parallel attempts to `width`."""
     retry_at: float = 0.0
-    """Monotonic second before which no message of this tick is tried again."""
+    """No attempt of this tick starts before this monotonic second. This includes first attempts."""
     tried: set[int] = field(default_factory=set)
     """Seqs of messages that had an attempt in this tick."""
     offered: set[int] = field(default_factory=set)
