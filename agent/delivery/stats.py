@@ -22,7 +22,8 @@ class State(StrEnum):
     """The state of the endpoint."""
 
     WELL = "well"
-    """No attempt failed since the last delivery. A refusal of a single message is not a failure."""
+    """No attempt failed since the last delivery, or since `DeliveryStats.forget_endpoint`. A refusal of a single
+    message is not a failure."""
     FAILING = "failing"
     """An attempt failed since the last delivery, or `DeliveryStats.pause_continues` was called. The endpoint is not
     misconfigured."""

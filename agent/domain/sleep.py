@@ -13,7 +13,8 @@ all of these conditions hold, and missing otherwise:
 An answer without a power counts as no answer, because data loggers answer for an inverter that is switched off.
 
 Times are monotonic. After a restart of the agent, the wall clock shows how much time has passed. If the wall clock is
-not set yet, or is earlier than the last answer before the restart, all times of the night are the time of the restart.
+not set yet, or is more than `_SLEW_S` earlier than the last answer before the restart, all times of the night are the
+time of the restart.
 """
 
 from __future__ import annotations
@@ -89,7 +90,10 @@ def why_awake(night: Night | None, at: float) -> str | None:
 
 
 def silence_in_words(node: Node) -> str | None:
-    """Return as text how the node counts while it does not answer; None if it is missing like any device."""
+    """Return as text how the node counts while it does not answer.
+
+    None if the node is then missing and is no inverter. That needs no explanation.
+    """
     if node.when_offline == "zero":
         return 'if it does not answer it counts 0 W, also by day (when_offline = "zero")'
     if node.when_offline == "sleep":
@@ -110,8 +114,8 @@ def in_monotonic_seconds(kept: Night, offset: float, at: float, started: float) 
     """Convert the night `kept` from Unix seconds to monotonic seconds.
 
     `offset` is wall minus monotonic time; minus infinity if it is unknown. `at` is the present monotonic time,
-    `started` that of the restart. If `kept` is in the future, the wall clock is unknown or was set back, and all times
-    of the result are `started`.
+    `started` that of the restart. If `kept` is more than `_SLEW_S` in the future, the wall clock is unknown or was set
+    back, and all times of the result are `started`.
     """
     if kept.at - offset > at + _SLEW_S:
         return Night(kept.power_W, started, started, started)

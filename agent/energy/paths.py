@@ -115,8 +115,8 @@ def _days(
     if kind is TransitionKind.ROLLED_OVER and not seen:
         flag = Basis.ESTIMATED  # the counter may also be that of a new meter that begins near zero
     if kind in (TransitionKind.RESET, TransitionKind.REPLACED) and day.believed:
-        # The value that was believed to be the energy of today belongs to the day before, or to another device: the
-        # counter restarts only now.
+        # The counter restarts now, so it did not restart at midnight. The value that was believed to be the energy of
+        # today therefore belongs to the day before, or to another device.
         day = day._replace(base=day.base + day.believed, basis=Basis.PARTIAL, believed=0.0)
     if reading.at >= day.end:
         if kind is TransitionKind.NEW_DAY:

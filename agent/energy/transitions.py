@@ -98,7 +98,7 @@ class Observation(NamedTuple):
 
 
 def explain(before: Candidate, reading: Observation) -> Transition:
-    """Return the cheapest transition from `before` to `reading`."""
+    """Return the transition that explains the difference between `before` and `reading`."""
     if reading.register.daily and reading.at - before.at > 2 * DAILY_S:
         midnight = _last_certain_midnight(before, reading)
         if before.at + DAILY_S < midnight:
@@ -194,9 +194,9 @@ def _rise(before: Candidate, reading: Observation, bound: float) -> Transition:
         return Transition(
             TransitionKind.ESTIMATED if estimated else TransitionKind.CONTINUED, 0.0, rise + turns * register.range_Wh
         )
-    # If `changed` is NEVER, a late growth is possible only from the previous reading and without a gap: `unchanged_s`
-    # is the time since that reading. From an earlier reading or over a gap, `unchanged_s` is negative, so that the rise
-    # is a replacement.
+    # `unchanged_s` is the time since the last change of the counter. If `changed` is NEVER, this time is not known. If
+    # `before` is then the previous reading and there is no gap, `unchanged_s` is the time since `before`. Otherwise it
+    # is negative, so that the rise is a replacement.
     first = before.changed == NEVER and reading.regular and reading.at - before.at <= reading.interval_s
     since = before.at if first else before.changed
     unchanged_s = reading.at - since + SLACK_S
@@ -258,13 +258,17 @@ def _turns(growth: float, before: Candidate, reading: Observation, bound: float)
 
 
 def _unread(before: Candidate, reading: Observation) -> float:
-    """Estimate from the power, in Wh, the energy that a daily register did not show before it returned to zero."""
+    """Return an estimate of the energy, in Wh, that a daily register did not show before it returned to zero.
+
+    The estimate is calculated from the power. It is 0 if the readings are more than `MINUTE_S` apart.
+    """
     seconds = reading.at - before.at
     if seconds > MINUTE_S:
         return 0.0
     ratio = reading.turnover.ratio
-    # The sum of two energies: from the last change of the register to the last reading (at most one step; 0 if the step
-    # is unknown), and from the last reading to this one, at the lower of the two powers.
+    # The result is the sum of two energies. The first one is from the time between the last change of the register and
+    # `before`. It is at most one step, and 0 if the step is unknown. The second one is from the time between `before`
+    # and `reading`, at the lower of the powers at both readings.
     since_step = ratio * (reading.integral_Wh - before.integral_Wh - reading.expected_W * seconds / 3600)
     return min(max(0.0, since_step), reading.register.step_Wh) + ratio * reading.steady_W * seconds / 3600
 
@@ -277,7 +281,7 @@ def _last_certain_midnight(before: Candidate, reading: Observation) -> float:
 
 def _can_begin_a_day(before: Candidate, reading: Observation) -> bool:
     """Whether the device may have begun a day between the two readings. A device begins at most one day in 18 hours."""
-    if reading.at - before.new_day < DAY_S - 2 * DAILY_S:  # if it is unknown, `new_day` is 0, which is long ago
+    if reading.at - before.new_day < DAY_S - 2 * DAILY_S:  # an unknown `new_day` is 0, which is long ago
         return False
     for offset in {0.0, day_offset(before.new_day, reading.zone)}:
         if day_of(reading.at + DAILY_S - offset, reading.zone)[1] + offset >= before.at - DAILY_S:

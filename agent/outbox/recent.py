@@ -19,7 +19,8 @@ from agent.storage import PRIVATE, checksum
 # Bytes that are allocated when the file is opened, so that the records of a usual minute also fit on a full disk.
 _BYTES = 4096
 _HEAD = 16
-"""Bytes before the seqs: the checksum of all later bytes (4), the number of seqs (4), the number of all records (8)."""
+"""Bytes before the seqs: the checksum of all bytes after it up to the last seq (4), the number of seqs (4), the number
+of all records (8)."""
 
 
 class RecentRecords:
@@ -40,7 +41,10 @@ class RecentRecords:
             os.posix_fallocate(self._handle, 0, _BYTES)
 
     def write(self, seqs: set[int], total: int) -> None:
-        """Replace the list and the number. Call this after the commit of new records, and before that of deletions."""
+        """Replace the list and the number.
+
+        Call this after new records are committed, but before deletions are committed.
+        """
         if (seqs, total) == (self.seqs, self.total):
             return
         self.seqs, self.total = seqs, total

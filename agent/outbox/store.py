@@ -118,7 +118,7 @@ class Store:
 
     @classmethod
     def open_beside(cls, path: Path) -> Store:
-        """Open the file of an agent that may be running. Nothing is created, migrated or replaced."""
+        """Open the file of an agent that may be running. The file is not created, migrated or replaced."""
         db = open_existing(path)
         try:
             require_current(db)
@@ -130,7 +130,7 @@ class Store:
         return store
 
     def list_recent(self) -> int:
-        """Read the list of the records that were only in the log. Return how many records are missing in the file.
+        """Read the list of the records that may have been only in the log. Return how many records the file lacks.
 
         The messages in `no_room` do not count. Call `forget` afterwards.
         """
@@ -140,7 +140,7 @@ class Store:
         return max(missing, self.recent.total - counts.waiting - counts.parked - len(self.no_room))
 
     def forget(self) -> None:
-        """Remove from the list the records that the file does not have."""
+        """Remove from the list the records that the file does not have, and correct the number of all records."""
         counts = self.counts()
         self.recent.write({seq for seq in self.recent.seqs if self._has(seq)}, counts.waiting + counts.parked)
 
@@ -258,8 +258,8 @@ class Store:
     def oldest_of_size(self, size: int, spared: PendingWrites) -> list[int]:
         """Return the seqs of records that have at least `size` bytes in total, or of all records if they have less.
 
-        Dead letters come first, each kind oldest first. Records in `spared` are left out. Each record counts 80 bytes
-        in addition to its body.
+        Dead letters come first, then all other records. Both are sorted, oldest first. Records in `spared` are left
+        out. Each record counts 80 bytes in addition to its body.
         """
         found: dict[int, None] = {}
         for clause in ("WHERE parked IS NOT NULL", ""):
@@ -290,7 +290,10 @@ class Store:
         return growth <= 0 or growth + _WAL_PAGES * PAGE_BYTES // 8 <= free_space(self._path)
 
     def use_free_space(self, size: int) -> bool:
-        """Add free pages to the file, up to `size` bytes, so that no other program can use their space.
+        """Add free pages to the file, so that no other program can use their space.
+
+        Add steps of `_CLAIM_PAGES` until the new pages have at least `size` bytes, or until the disk or the file has no
+        room for another step.
 
         Call this when the disk has no room for the reserve, or when the reserve was deleted. Until
         `release_free_space`, only this method makes the file larger, so a checkpoint always has room. Return whether

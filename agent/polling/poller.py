@@ -50,9 +50,9 @@ class Poller:
     def align(self, push_s: float, at: float) -> None:
         """Count the due times from the pushes: one push every `push_s` seconds, one of them at monotonic second `at`.
 
-        The first call starts the schedule. So that no device waits a whole interval, each device is also due once when
-        the lead of its link (`agent.polling.due_times`; 0 s for up to 64 links) has passed since this call, unless one
-        of its due times comes first.
+        The first call starts the schedule. It gives each device one more due time, so that no device waits a whole
+        interval: the time of the call plus the lead of the link (`agent.polling.due_times`; 0 s for up to 64 links). If
+        the device has another due time until then, the additional one is omitted.
         """
         self._schedule.release()
         if self._schedule.align(push_s, at):

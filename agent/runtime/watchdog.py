@@ -25,7 +25,7 @@ class Watchdog:
         self._sources: list[Callable[[], Iterable[tuple[str, float]]]] = []
 
     def watch(self, source: Callable[[], Iterable[tuple[str, float]]]) -> None:
-        """Watch work that the caller records itself, because it starts too often to be registered here.
+        """Watch work that starts too often to be registered here, so the caller records it.
 
         `source` returns the work in progress: name and deadline (monotonic seconds) of each.
         """

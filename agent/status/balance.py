@@ -1,7 +1,7 @@
 """Says why the energies of the day have no balance. Pure.
 
-The balance on the page shows where the energy of the day came from and where it went. It needs all energies of the day
-of the grid, and of solar and storage if the site has them.
+The balance on the page shows where the energy of the day came from and where it went. It needs import and export of the
+grid, production if the site has solar, and charge and discharge if it has storage.
 """
 
 from __future__ import annotations

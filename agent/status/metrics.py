@@ -1,7 +1,7 @@
 """Writes a status snapshot as Prometheus metrics.
 
-Prometheus stores one series for each combination of label values, such as `device="inverter"`. Label values come only
-from the configuration and from fixed lists, apart from the version, so that the number of series stays small.
+Prometheus stores one series for each combination of label values, such as `device="inverter"`. To keep the number of
+series small, all label values except the version come from the configuration or from fixed lists.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _endpoints(endpoints: Iterable[EndpointStatus]) -> Iterator[Metric]:
     )
     superseded = CounterMetricFamily(
         _PREFIX + "superseded_messages",
-        "Live messages that a newer push replaced before their first attempt.",
+        "Live messages that a newer push replaced before their first attempt, while the endpoint was well.",
         labels=["endpoint"],
     )
     for each in endpoints:

@@ -38,8 +38,8 @@ class Capture:
     tables: dict[Table, dict[int, int]] = field(default_factory=dict)
     """Table → address → word or bit."""
     refused: list[Block] = field(default_factory=list)
-    """Refused requests that cannot be divided, and requests without a reply. Of a table that the device does not have,
-    only the first request."""
+    """Refused requests that cannot be divided, and requests without a reply. If the device does not have a table, the
+    first request for this table is here, and its other requests are not sent."""
     requests: int = 0
 
 
@@ -86,9 +86,11 @@ async def of_sunspec(reader: Reader) -> Wanted:
 
 
 async def take(reader: Reader, wanted: Wanted, taken: Capture, step: Callable[[], None] = lambda: None) -> None:
-    """Read `wanted` into `taken`, which also keeps what was read before an error or a cancellation.
+    """Read `wanted` into `taken`. After an error or a cancellation, `taken` has what was read before.
 
-    `step` is called before each request. Raises UnreachableError in these cases:
+    `step` is called before each request, but not before one that is repeated because the device is busy.
+
+    Raises UnreachableError in these cases:
 
     - The link fails.
     - A reply is not valid, or a gateway replies that it cannot reach the device (exceptions 10 and 11).
