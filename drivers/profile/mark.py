@@ -33,8 +33,8 @@ class Mark:
     also: tuple[Mark, ...] = ()
     """Further marks that must all hold."""
     grace_s: float = 0.0
-    """The mark of a point still holds for this many seconds after the last poll in which all its registers matched.
-    All other marks have 0."""
+    """If the registers of a mark of a point no longer match, the mark still holds until this many seconds have passed
+    since the last poll in which all of them matched. All other marks have 0."""
     unit_id: int | None = None
     """The unit id on the same link that has the registers; None means the unit id of the device."""
 
@@ -116,7 +116,7 @@ def identify_from(table: TomlTable, order: WordOrder) -> Mark:
     A mark in `also` may have another unit id, because some devices have their name at another unit id.
     """
     if table.has("unit_id"):
-        rule = "is for a mark in also; the first mark is at the unit id of the device"
+        rule = "is for marks in the list also; the first mark is at the unit id of the device"
         raise table.wrong("unit_id", rule, table.content["unit_id"])
     return _with_also(table, order, 0.0, elsewhere=True)
 

@@ -3,7 +3,7 @@
 `drivers.model.WORD_ORDERS` has the word orders. The words of a text are always in reading order, but the swapped word
 orders exchange the two bytes of each word.
 
-A float that is not finite is never a value. Devices differ in the words that mean "not available", so each point lists
+A float that is not finite means "not available". Devices differ in the other words that mean this, so each point lists
 them as bit patterns (`Encoding.invalid`). The codec compares bit patterns, not converted values. For example, a float32
 may list 0x80000000, which is -0.0. The pattern of 0.0 is 0, so 0.0 is still a value.
 """
@@ -216,7 +216,8 @@ def linear(encoding: Encoding) -> Linear | None:
     if special or encoding.type in ("string", "bits", "bool"):
         return None
     times, divisor, offset, low, high = _scaling(encoding)
-    # An integer is divided even by 1, which converts it to a float. Adding the offset, even 0.0, converts -0.0 to 0.0.
+    # An integer is always divided, because this converts it to a float; the divisor may be 1. The offset is always
+    # added, because this converts -0.0 to 0.0; the offset may be 0.0.
     unscaled = encoding.is_float and times == divisor == 1
     return low, high, offset, None if unscaled else (times, divisor)
 

@@ -2,7 +2,8 @@
 
 The load on the network is small: one connection and one request at a time per host, a pause between requests, and a
 limited number of hosts at the same time. The scanner sends only requests that read: function codes 1 to 4, and 43/14
-(device identification). Results are stored at once, so a cancelled scan keeps its results.
+(device identification). Results are stored at once, so a cancelled scan keeps them. The results of a search with RTU
+over TCP are the exception: they are stored at the end of that search.
 """
 
 from __future__ import annotations
@@ -306,10 +307,10 @@ async def _labels(link: Link, unit_id: int, timeout_s: float) -> tuple[str, ...]
 
 
 def _remove_names(place: SearchLocation) -> None:
-    """Remove the unit ids that only have the name of another unit (`Match.named_by`), and add a note."""
+    """Remove the unit ids that match no profile, but have the name of another unit (`Match.named_by`). Add a note."""
     best = [(unit, unit.identity.matches[0]) for unit in place.units if unit.identity and unit.identity.matches]
     names = {unit_id: named.unit_id for named, match in best for unit_id in match.named_by}
     for unit in list(place.units):
         if unit.unit_id in names and unit.identity and not unit.identity.matches:
             place.units.remove(unit)
-            place.add_note(f"unit {unit.unit_id} has only the name of the device that is unit {names[unit.unit_id]}")
+            place.add_note(f"unit {unit.unit_id} is no device: it holds the name of unit {names[unit.unit_id]}")

@@ -346,7 +346,7 @@ LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
         (f"{HOLDS}also = [{{ unit_id = 200, {ELSE} }}]\n{POINT}", "[mark.there] also[0]: unit_id: unknown key; there "),
         (
             f"{POINT}{HOLDS.replace('mark.there', 'identify')}unit_id = 200\n",
-            "[identify]: unit_id: is for a mark in also; the first mark is at the unit id of the device (found 200)",
+            "[identify]: unit_id: is for marks in the list also; the first mark is at the unit id of the device (found",
         ),
         (
             f"{POINT}{HOLDS.replace('mark.there', 'identify')}also = [{{ unit_id = 256 }}]\n",

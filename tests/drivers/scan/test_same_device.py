@@ -225,7 +225,7 @@ async def test_a_device_whose_name_is_at_another_unit_is_proposed(
     text = device_tables([place])
     assert f'driver = "{driver}"' in text
     assert f" of unit {name_unit}\n" in text
-    assert f"unit {name_unit} has only the name of the device that is unit {unit_id}" in text
+    assert f"unit {name_unit} is no device: it holds the name of unit {unit_id}" in text
 
 
 async def test_another_name_at_the_other_unit_is_another_device() -> None:
