@@ -40,8 +40,8 @@ class NodeSummary(NamedTuple):
     got: int
     """Polls of the interval with a usable value."""
     powerless: float
-    """Monotonic second at which the last complete scan without a power ended; minus infinity if there was none, or if a
-    later scan had a power."""
+    """Monotonic second at which the last complete scan without a power ended. Minus infinity if there was none, if a
+    later scan had a power, or if the device never reports a power, such as a relay."""
     night: Night | None
 
     @property
@@ -51,7 +51,10 @@ class NodeSummary(NamedTuple):
 
     @property
     def silent(self) -> bool:
-        """Whether the node is offline, or its device answers without a power."""
+        """Whether the node is offline, or its device answers without a value for the power.
+
+        A device that never reports a power, such as a relay, is silent only while it is offline.
+        """
         return self.offline or (self.powerless >= self.oldest and self.number(Quantity.ACTIVE_POWER) is None)
 
     @property
@@ -66,7 +69,7 @@ class NodeSummary(NamedTuple):
 
     @property
     def values(self) -> dict[ValueKey, Value]:
-        """The last value of each quantity. Of the active power, it is the value that `statistic` chooses."""
+        """The last value of each quantity. If `statistic` is "mean", an active power has its mean instead."""
         return {
             key: self._chosen(key[0], cell) if key[0] is Quantity.ACTIVE_POWER else _as_read(key[0], self.cells[cell])
             for key, cell in self._fresh()
@@ -101,7 +104,7 @@ class NodeSummary(NamedTuple):
 
 
 def _as_read(quantity: Quantity, number: float) -> Value:
-    """Return the number of a cell as the driver gave it: a bool for `ON`, "on" or "off" for `OPERATION_MODE`."""
+    """Return a number as a value: a bool for `ON`, "on" or "off" for `OPERATION_MODE`, otherwise the number."""
     if quantity.nature is not Nature.STATE:
         return number
     on = number > 0

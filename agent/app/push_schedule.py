@@ -1,7 +1,7 @@
 """Decides when each enabled endpoint pushes.
 
-The fastest endpoint is the one with the shortest interval. The `Scheduler` makes its ticks and aligns the polls with
-them. A push clock (`PushClock`) makes the ticks of every other endpoint.
+The fastest endpoint is the one with the shortest interval. The `Scheduler` makes the ticks of the fastest endpoint, and
+aligns the polls with these ticks. Each other endpoint has a push clock (`PushClock`), which makes its ticks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class EndpointState:
-    """The state of an enabled endpoint. A reload keeps it if the endpoint stays enabled, also under a new name."""
+    """The state of an enabled endpoint. A reload keeps it if the endpoint stays enabled, even if its name changes."""
 
     push: PushConfig
     payload: PayloadOptions

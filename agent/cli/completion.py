@@ -1,4 +1,4 @@
-"""Proposes values of options when the shell completes a command. Mistakes in files are ignored."""
+"""Proposes values of options and arguments when the shell completes a command. Mistakes in files are ignored."""
 
 from __future__ import annotations
 

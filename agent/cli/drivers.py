@@ -37,7 +37,7 @@ def drivers(
     profile_dir: ProfileDirs = None,
     search: Annotated[
         str,
-        typer.Option(help="Only drivers whose name, manufacturer and models contain these words, in any order."),
+        typer.Option(help="Only drivers with these words in name, manufacturer, models or description, in any order."),
     ] = "",
 ) -> None:
     """Lists the built-in drivers and the site's own."""

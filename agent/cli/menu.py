@@ -38,9 +38,10 @@ class Selection:
     """The digits of the row number that is being typed."""
 
     def press(self, key: str) -> None:
-        """Apply a key: an arrow, k (up), j (down), Home, End, a digit of a row number, or the first letter of a label.
+        """Apply a key: arrow up, k (up), arrow down, j (down), Home, End, a digit of a row number, or a first letter.
 
-        k and j never count as a first letter. Any other key keeps the selected row.
+        A first letter selects the next row whose label begins with it. k and j never count as a first letter. Any other
+        key keeps the selected row.
         """
         last = len(self.labels) - 1
         number = self.typed + key if key.isdecimal() and key.isascii() else ""
@@ -79,7 +80,10 @@ def terminal_shows(count: int) -> bool:
 
 
 def select_row(labels: Sequence[str], usual: int) -> int:
-    """Return the index of the row that the person selects. `usual` is the index at first. Raises EndOfInputError."""
+    """Return the index of the row that the person selects. Raises EndOfInputError.
+
+    `usual` is the index of the row that is selected at first.
+    """
     selection = Selection(labels, usual)
     fd = sys.stdin.fileno()
     with _single_keys(fd):

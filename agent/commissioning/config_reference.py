@@ -34,11 +34,12 @@ _HEAD = """\
 All keys of `/etc/telemetry-agent/config.toml`. This page is generated from the models: `make schema` writes it.
 [config.example.toml](../config.example.toml) is a complete example. `telemetry-agent config example` prints it, and
 `telemetry-agent config schema` prints a JSON Schema for editors. `telemetry-agent check` names every mistake with its
-key, its rule and its value. [An environment variable](operations.md#environment-variables) can set every key.
+key, its rule and its value, unless the value may be a secret.
+[An environment variable](operations.md#environment-variables) can set every key.
 
 In the column "default", **necessary** means that the key must be set. An empty cell means that the key is optional. For
 several endpoints, write `[[push]]` tables ([several-endpoints.md](several-endpoints.md)). A device has either `host` or
-`connection`, and either `node_id` and `type` or `nodes`.
+`connection`. It has either `nodes`, or both `node_id` and `type`.
 """
 
 

@@ -69,6 +69,8 @@ def _devices(profile: Profile, path: Path) -> str:
 def print_profile(catalogue: Catalogue, name: str) -> None:
     """Print the points of a driver, and a [[device]] table that uses the driver.
 
+    For a driver that discovers the models of the device, print a line about this instead of the points.
+
     Raises KeyError for an unknown name, ProfileError for an invalid profile or channel.
     """
     driver = catalogue.create(name, ReadOptions())

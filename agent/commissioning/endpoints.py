@@ -65,7 +65,7 @@ def selection_doubts(config: Config, nodes: Sequence[Node]) -> Iterator[str]:
                 if not any(PushConfig.matches(node.node_id, each) for node in nodes):
                     yield f"{whose}: {key} has {each!r}, but no enabled device has such a node"
         if not any(node.push for node in chosen):
-            yield f"{whose}: no device is chosen, so its messages are empty"
+            yield f"{whose}: no device is sent, so the endpoint gets no values"
         elif "device_type" in push.levels:
             yield from _lost_meters(whose, nodes, chosen)
 
@@ -98,8 +98,8 @@ def shared_tokens(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
         token = token_text(push, environ)
         if token and token in first:
             yield (
-                f"endpoint {push.name} has the token of endpoint {first[token]}; each endpoint should have its own,"
-                " because whoever has it can send in the name of the site"
+                f"endpoint {push.name} has the token of endpoint {first[token]}; each endpoint should have its own"
+                " token, because whoever has a token can send in the name of the site"
             )
         if token:
             first.setdefault(token, push.name)

@@ -44,11 +44,13 @@ _STANDBY_W = 100.0
 _ENOUGH_VA = 500.0
 """If power and voltage times current are both smaller than this, they are not compared."""
 _LEAST_RATIO_UP, _LEAST_RATIO_DOWN, _MOST_RATIO = 2, 5, 1000
-"""The factors between power and voltage times current that the ratio of a current transformer (CT) can explain.
+"""The ratio of a current transformer (CT) can explain a power that is one of these:
 
-- `_LEAST_RATIO_UP` to `_MOST_RATIO` if the power is larger than voltage times current.
-- `_LEAST_RATIO_DOWN` to `_MOST_RATIO` if the power is smaller. A factor below `_LEAST_RATIO_DOWN` shows no ratio: a
-  power factor that the device does not report can cause it.
+- `_LEAST_RATIO_UP` to `_MOST_RATIO` times the product voltage x current
+- this product divided by `_LEAST_RATIO_DOWN` to `_MOST_RATIO`
+
+A lower divisor may have another cause: if the device does not report a power factor of 0.3, the power is the product
+divided by 3.3.
 """
 
 
@@ -153,7 +155,7 @@ def _reversed(values: Values) -> Iterator[str]:
 
 
 def _ratio(values: Values) -> Iterator[str]:
-    """Yield a hint if a CT ratio can explain the factor between the power and voltage times current."""
+    """Yield a hint if a CT ratio can explain the difference between the power and voltage times current."""
     by_phase = [pair for phase in Phase if (pair := _pair(values, phase)) is not None]
     pairs = by_phase or [pair for pair in (_pair(values, None),) if pair is not None]
     power, product = sum(abs(pair[0]) for pair in pairs), sum(abs(pair[1]) for pair in pairs)
@@ -182,7 +184,7 @@ def _pair(values: Values, phase: Phase | None) -> tuple[float, float] | None:
 
 
 def _whole(times: float) -> int:
-    """Return the integer nearest to `times` if they differ by at most 5 %, otherwise 0. Also 0 above `_MOST_RATIO`."""
+    """Return the integer nearest to `times`; 0 if they differ by more than 5 %, or if it is above `_MOST_RATIO`."""
     whole = round(times)
     return whole if whole <= _MOST_RATIO and isclose(times, whole, rel_tol=0.05) else 0
 

@@ -22,8 +22,9 @@ _UNIT_DIRECTORIES = tuple(Path(place, "systemd/system") for place in ("/etc", "/
 _CREDENTIAL = re.compile(r"\s*(Load|Set)Credential(?:Encrypted)?\s*=\s*(?:([^:]+?)(?::(.+?))?)?\s*")
 """The groups: the word Load or Set, the name of the credential, and its file (Load) or its value (Set).
 
-If nothing is assigned, only the word is not None: systemd then resets the list. If only the file of Load is None,
-systemd searches for a file with the name of the credential."""
+A line such as `LoadCredential=` has neither a name nor a file: systemd then resets the list. A line such as
+`LoadCredential=push_token` has no file: systemd then searches for a file with the name of the credential. A group that
+the line lacks is None."""
 _BLANK = re.compile(r"(\s|\\[nrt])*")
 """A value of SetCredential= that is no token. The unit has such a value."""
 
@@ -85,7 +86,7 @@ def unreadable_tokens(
 ) -> Iterator[str]:
     """Yield a sentence for each endpoint whose token file the service cannot read and that has no credential.
 
-    Yield nothing if this user cannot read all files of the unit, because any of them may have the credential.
+    Yield nothing if there is a file of the unit that this user cannot read, because it may have the credential.
     """
     credentials = _credentials(directories)
     if credentials is None:
@@ -106,8 +107,8 @@ def missing_credentials(directories: Sequence[Path] = _UNIT_DIRECTORIES) -> Iter
     """Yield a sentence for each credential that a drop-in loads from a file that does not exist.
 
     A credential is omitted if SetCredential= in the unit or in a drop-in gives it a value that is not blank. The files
-    of credentials that the unit itself loads are optional. Yield nothing if this user cannot read all files of the
-    unit, because any of them may give the value.
+    of credentials that the unit itself loads are optional. Yield nothing if there is a file of the unit that this user
+    cannot read, because it may give the value.
     """
     credentials = _credentials(directories)
     if credentials is None:
@@ -143,9 +144,9 @@ class _Credentials:
     """The credentials of the unit and its drop-ins, by name."""
 
     files: dict[str, tuple[Path, str]]
-    """Of LoadCredential=: the file of the line, and the file of the credential."""
+    """Name → (the unit or drop-in with the LoadCredential= line, the file of the credential)."""
     values: dict[str, str]
-    """Of SetCredential=. systemd uses the value if the file does not exist."""
+    """Name → value in SetCredential=. systemd uses the value if the file of the credential does not exist."""
 
     def has_token(self, name: str) -> bool:
         if name in self.files and not _is_missing(self.files[name][1]):

@@ -4,7 +4,7 @@ Add a key in the model of its table, then in config.example.toml. `make schema` 
 A `ConfigError` has one line per mistake. The line names the file or variable, the key, the rule, and the wrong value
 unless the value may be a secret.
 
-pydantic validates the models. Once imported, it would stay in the memory of the daemon. So `load_apart` reads the
+The models need pydantic. Once imported, pydantic would stay in the memory of the daemon. So `load_apart` reads the
 configuration in a process of its own (docs/decisions/0010-configuration-apart.md), and this package imports the models
 only when they are used.
 """

@@ -1,7 +1,8 @@
 """Finds the bearer token of an endpoint, and checks it.
 
 The first of these that has a usable token is used: `token_file`, the systemd credential, `token` in the configuration.
-If both files have a usable token and the endpoint rejects the first one, the second one is used.
+If `token_file` and the credential both have a usable token, and the endpoint rejects the token of `token_file`, the
+token of the credential is used.
 
 A credential is a copy of a file. systemd makes the copy at the start of the service, so the copy does not follow a
 rotation of the file. If the user of the service cannot read the file itself, a rotation needs a restart of the service.
@@ -75,8 +76,8 @@ def token_path(push: PushConfig, environ: Mapping[str, str]) -> Path | None:
 
     - `token_file`, if it has a usable token.
     - Otherwise the systemd credential, if it has a usable token, or if this process cannot read it.
-    - Otherwise `token_file`, because a person must edit that file. systemd makes an empty credential if its source file
-      does not exist.
+    - Otherwise `token_file`, because a person must edit that file. The credential is empty if its source file does not
+      exist and SetCredential= gives it a blank value.
     """
     credential = credential_file(push, environ)
     if credential is None or push.token_file is None:

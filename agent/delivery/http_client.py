@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # None marks an absent module
 
 MAX_REPLY_BYTES = 64 * 1024
-"""Maximum bytes that are read of the body of an answer."""
+"""Maximum bytes that are kept of the body of an answer. Then reading ends."""
 # Maximum number of chunks that are read of the body.
 _MAX_REPLY_PIECES = 1024
 _PAGE_TYPES = ("text/html", "application/xhtml+xml")
@@ -90,7 +90,8 @@ class Endpoint:
         self._secrets = Secrets()
         self._secrets.keep_query(config.url)
         self._secrets.keep(unquote(urlsplit(config.proxy_url or "").password or ""))
-        # `connections` each for the newest tick and for an older tick whose attempts hang, and one for the backlog.
+        # The newest tick uses up to `connections` connections. An older tick whose attempts hang uses as many. The
+        # backlog uses one.
         self._most_connections = 2 * config.connections + 1
         self._network = NetworkBackend()
         self._client: httpx.AsyncClient | None = None
@@ -149,8 +150,8 @@ class Endpoint:
         except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: a host name that is not valid
             raise LocalError(f"push.url cannot be used: {self._secrets.quoted(str(error))}") from None
         # The server may have closed a kept-alive connection. Then the request is repeated on another kept-alive
-        # connection or, if there is none, on a new connection, whose error is raised. The number of repeats is limited,
-        # because other attempts may add kept-alive connections meanwhile.
+        # connection or, if there is none, on a new connection. An error of the new connection is raised. The number of
+        # repeats is limited, because other attempts may add kept-alive connections meanwhile.
         started, connections = STARTED.get(), self._most_connections
         while True:
             try:
@@ -185,7 +186,7 @@ class Endpoint:
     def _refused_by_proxy(self, answer: str) -> Outcome:
         """Return the outcome of a failed CONNECT. `answer` is the status and the reason phrase of the proxy.
 
-        If `answer` does not begin with three digits, the status counts as 502.
+        If the first word of `answer` is not a number of three digits, the status counts as 502.
         """
         status, _, phrase = answer.partition(" ")
         said = f"the proxy says {status[:3]} {self._secrets.quoted(phrase)}".rstrip()

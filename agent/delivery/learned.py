@@ -34,7 +34,7 @@ class AskedPause:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What was learned of one endpoint. `bool` of it is False if nothing was learned."""
+    """What was learned of one endpoint. `bool(learned)` is False if nothing was learned."""
 
     refused: frozenset[int] = frozenset()
     """Seqs of live messages that were refused since the last delivery of a live message."""
@@ -51,10 +51,10 @@ class Learned:
 
 
 def fingerprint(config: PushConfig, agent: str) -> str:
-    """Return a key that changes with the configuration of the endpoint and with `agent`, the agent's name and version.
+    """Return a hash of the settings of the endpoint and of `agent`, the agent's name and version.
 
-    Of `url`, only scheme, host, port and path change it. The other keys of `_NOT_SETTINGS` do not change it. The
-    key contains no secret.
+    The hash includes scheme, host, port and path of `url`. It includes nothing else of the keys in `_NOT_SETTINGS`, so
+    it contains no secret.
     """
     settings = {key: value for key, value in config.as_dict().items() if key not in _NOT_SETTINGS}
     return hashlib.sha256(f"{agent} {config.shown_url} {json.dumps(settings, default=str)}".encode()).hexdigest()

@@ -1,7 +1,8 @@
 """The result of an attempt, and what to do with the message. Pure.
 
 - `Delivered` acknowledges the message. The message leaves the queue.
-- `Refused` is about this message alone. The message is tried a few more times, then it becomes a dead letter.
+- `Refused` is about this message alone. After `push.retry.dead_letter_after` refusals, the message becomes a dead
+  letter.
 - `Retry` and `Misconfigured` are about the endpoint, the network or the agent. The message stays in the queue with the
   same bytes.
 - `Stopped` means that no attempt was made: the sender stops, or the message already has an attempt in progress.

@@ -22,8 +22,8 @@ from tests.support.terminal import on_a_terminal
 PORTAL = 'name = "portal"\nurl = "https://portal.example.org/"\ntoken = "one"\n'
 TRADER = 'name = "trader"\nurl = "https://trader.example.org/"\ntoken = "two"\ninterval_s = 5\nlevels = ["device"]\n'
 SHARED = (
-    "endpoint trader has the token of endpoint portal; each endpoint should have its own, because whoever has it can"
-    " send in the name of the site"
+    "endpoint trader has the token of endpoint portal; each endpoint should have its own token, because whoever"
+    " has a token can send in the name of the site"
 )
 DEVICES = """
 [[device]]
@@ -104,7 +104,7 @@ def test_check_says_what_each_endpoint_receives(tmp_path: Path) -> None:
         ),
         (
             'exclude_nodes = ["*"]',
-            ["endpoint trader: no device is chosen, so its messages are empty"],
+            ["endpoint trader: no device is sent, so the endpoint gets no values"],
         ),
         (
             'token_file = "{folder}/token"',
