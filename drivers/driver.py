@@ -39,7 +39,8 @@ class ReadOptions:
     default_max_gap: int = TRANSPORTS["tcp"].max_gap
     """The `max_gap` of the transport, used if neither `max_gap` nor the profile has a value."""
     nodes: frozenset[NodeType] | None = None
-    """For a hybrid: the node types that the site uses. Registers of other node types are not read. None means all."""
+    """For a hybrid: the node types that the site uses. None means all. A scan has no readings of other node types, but
+    the driver may read their registers."""
 
     def uses(self, node: NodeType | None) -> bool:
         """Whether the site uses readings of this node type. Readings without a node are always used."""
@@ -86,9 +87,10 @@ class Driver(Protocol):
     async def poll(self, reader: Reader, now: Callable[[], float]) -> Scan:
         """Read all points once. `now` returns monotonic seconds; they become the times of the readings.
 
-        If the device refuses some registers, their readings are missing, and `Scan.errors` has the reason.
+        If the device refuses some registers, their readings are missing, and `Scan.errors` has the reason. A driver can
+        omit the reason if the registers are optional or have a fallback.
 
-        Raises UnreachableError if the device or the link fails; the readings of this poll are then discarded. Raises
+        Raises UnreachableError if the device or the link fails; the readings of this poll are then discarded. Can raise
         RefusedError or UnsupportedError if this driver cannot read anything from the device.
         """
         ...

@@ -83,7 +83,7 @@ class NoReplyError(UnreachableError):
 
 
 class SilentError(NoReplyError):
-    """No bytes within the timeout."""
+    """The unit sent no bytes within the timeout."""
 
     label = "silent"
 

@@ -76,8 +76,8 @@ class RetryLink:
     async def _in_turn(self, record: Record, tick: LiveTick) -> Outcome | None:
         """Wait for one of the `tick.width` turns, until `tick.retry_at`, and until the breaker admits the message.
 
-        Then make one attempt and return its outcome. A new token can end the wait for the breaker (`TOKEN_S`). Without
-        an attempt, return None if the tick is over, or if the message left the queue or was parked.
+        Then make one attempt and return its outcome. A new token can end the wait for the breaker (`TOKEN_S`). If
+        the tick is over, or if the message left the queue or was parked, make no attempt and return None.
         """
         async with tick.turns:
             while True:

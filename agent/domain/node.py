@@ -1,9 +1,9 @@
 """A node: one id at the endpoint, of one type, and how it uses the readings of its device. Pure.
 
 Readings have the sign of their device (`drivers.model`). The power of a meter is positive if it flows into the
-installation behind the meter. `use_of` gives the counters of a meter other names, unless the node has the type grid. On
-a solar node, `use_of` also inverts the sign of the power. The table shows what the power and the counters of a meter
-mean on each node:
+installation behind the meter. `use_of` gives the counters of a meter other names, unless the node has the type grid. If
+the meter is on a solar node, `use_of` inverts the sign of the power. The table shows what the power and the counters of
+a meter mean on each node:
 
     node           positive power of the meter   imported energy   exported energy
     grid           import                        imported          exported
@@ -27,7 +27,7 @@ WhenOffline = Literal["missing", "zero", "sleep"]
 """What a node reports while its device does not answer and its last readings are stale.
 
 - `missing`: nothing.
-- `zero`: 0 W and unchanged counters, also while the device answers without a power.
+- `zero`: 0 W and unchanged counters. If the device answers, but its power is missing, the node reports the same.
 - `sleep`: as `zero` while the device may be asleep (`agent.domain.sleep`), otherwise as `missing`.
 """
 
@@ -47,7 +47,8 @@ class Node:
     """Id of another node whose meter also measures this node; None if there is none. `counted_in` decides whether the
     total includes this node."""
     invert: bool = False
-    """Whether the meter is wired the other way round: power is inverted, and counters are exchanged."""
+    """Whether power is inverted, and the counters of the two directions are exchanged, for example because a meter is
+    wired the other way round."""
     when_offline: WhenOffline = "missing"
     stale_after_s: float | None = None
     """The age in seconds after which a reading is not used; None means `poll.stale_after_s`."""

@@ -3,9 +3,8 @@
 When a write fails:
 
 - If the queue's file has its configured size, records are dropped at once.
-- If the disk is full, the file gets free space: at the first failure the space of its reserve
-  (`agent.outbox.disk_reserve`), at later failures what little has become free. If there is no free space, records are
-  dropped.
+- If the disk is full, the reserve (`agent.outbox.disk_reserve`) is deleted if it still exists. The file then grows into
+  the free space of the disk. If there is no free space, records are dropped.
 
 Dead letters are dropped first, then the oldest other records.
 """
@@ -91,7 +90,7 @@ class FullDisk:
             return False
 
     def shrink(self, store: Store, pending: PendingWrites) -> None:
-        """Drop records until the file is not larger than its configured size, or only those in `pending` remain."""
+        """Drop records until the others fit into the configured size of the file, or only those in `pending` remain."""
         while store.over_bound() and self._drop_oldest(store, _PART_WHEN_FULL[1], pending):
             pass
 

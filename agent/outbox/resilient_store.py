@@ -101,6 +101,8 @@ class ResilientStore:
     def checkpoint_if_due(self) -> None:
         """Write the write-ahead log back into the file if messages have been only in this log for `CHECKPOINT_S`
         seconds, or if it has at least `_MAX_RECENT` such messages.
+
+        The first call that finds messages that are only in this log notes the time, and writes nothing.
         """
         recent = 0 if self._store is None else len(self._store.recent.seqs)
         if self._store is None or not recent:
@@ -136,9 +138,10 @@ class ResilientStore:
         self._told_removed = self._store is removed
 
     def _add_to_another(self, removed: Store, held: Counts) -> None:
-        """Add the records of a removed file to the file that is now at the path. `held` is the number of these records.
+        """Add the records of a removed file to the file that is now at the path. If there is none, create it.
 
-        If the file at the path cannot be opened for writing, continue with the removed file.
+        `held` is the number of these records. If the file at the path cannot be opened for writing, continue with the
+        removed file.
         """
         self._store = None
         removed.files.remove_sides()

@@ -53,7 +53,7 @@ class Device:
         self.rank = not self.measures_grid, self.interval_s
 
     def reason(self, error: Exception) -> str:
-        """Return the text of an error without `address`, for a line that shows `address` already."""
+        """Return the text of an error without the address of the link, for a line that shows `address` already."""
         return without_address(error, self.address)
 
     def feeds(self, node_ids: Container[str]) -> bool:

@@ -227,8 +227,8 @@ class LinkWorker:
         `lost` are the lost devices of the round that are not polled yet. The polled ones are removed from it.
 
         If all devices of the link were lost at the start of the round, `all_lost` has the number of failed polls of
-        each device until then. Otherwise `all_lost` is empty. The first answer in the round adds these devices to the
-        round, and empties `all_lost`.
+        each device until then. Otherwise `all_lost` is empty. After the first answer in the round, the devices that are
+        not polled yet are added to the round, and `all_lost` is emptied.
         """
         loop = asyncio.get_running_loop()
         this_pass = cast("asyncio.Task[None]", asyncio.current_task())

@@ -17,7 +17,7 @@ _MOST_MISTAKES = 100
 
 
 def printable(text: str, most: int = MOST) -> str:
-    r"""Return `text` as one line of at most `most` characters (3 or more).
+    r"""Return `text` as one line of at most `most` characters. `most` must be at least 3.
 
     A character that is not printable (`str.isprintable`) becomes an escape as in TOML, such as `\u001b`. The middle of
     a longer text is removed, because an error text begins with the place and ends with the reason.
@@ -43,7 +43,7 @@ def escaped(text: str) -> str:
 
 
 def shortened(text: str, most: int = MOST) -> str:
-    """Return `text`, without its middle if it is longer than `most` characters (3 or more)."""
+    """Return `text`, without its middle if it is longer than `most` characters. `most` must be at least 3."""
     if len(text) <= most:
         return text
     tail = most // 3

@@ -1,11 +1,14 @@
 """Makes the text of a peer safe for logs and status: printable, short, and without secrets. Pure.
 
 A peer may quote what the agent sent: the token, the query of the URL, the password of a proxy. The quote may be
-escaped, in base64, in hex digits or in pieces. No part of the text is shown if it contains a fragment of a secret:
+escaped, in base64, in hex digits or in pieces. If the text contains a fragment of a secret, no part of the text is
+shown. Each of these is a fragment:
 
 - the whole secret,
-- `RUN` letters and digits of the secret in a row,
-- the base64 or the hex digits of `RUN` bytes of the secret in a row.
+- `RUN` letters and digits of the secret in a row, or all of them if there are fewer,
+- the base64 or the hex digits of `RUN` bytes of the secret in a row, or of all bytes if there are fewer.
+
+A fragment of fewer than 4 characters does not count.
 
 The comparison ignores case and resolves escapes, in the text and in the secret. It uses two forms of each: one with
 letters and digits only, and one without white space, backslashes and NUL.

@@ -1,10 +1,10 @@
 """Builds the site from its configuration: connections, their devices, and the driver and nodes of each device.
 
-Nothing is opened: a link connects at its first read. These mistakes raise ConfigError:
+No connection is opened: a link connects at its first read. These mistakes raise ConfigError:
 
 - an unknown driver, or a wrong profile or channel,
 - a node that the device cannot feed,
-- two devices with different settings for the same link,
+- two devices whose settings for the same link conflict (`LinkSettings.conflicts`),
 - a wrong `within`.
 """
 
