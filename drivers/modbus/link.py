@@ -18,7 +18,7 @@ Some devices and gateways need special treatment:
   sends the request once more on the same connection, with a new timeout.
 - Some gateways send each reply twice. The link ignores the copy, even if it arrives after the next request. In RTU and
   ASCII, a reply that is equal to an earlier one may be such a copy. The link may then send the request once more, and
-  the read takes up to three timeouts. On a link without copies, this usually happens only once
+  the read takes up to three timeouts. On a link without copies, this usually happens to one read, and to no later one
   (`drivers.modbus.copies`).
 - Unit id 0 is a normal address, except on a serial line: there it is the broadcast address, and no unit responds.
 """

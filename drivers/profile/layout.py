@@ -69,7 +69,7 @@ class Layout:
         """Gauges that have no reading until the device has a value for them."""
         quantities = {quantity for _, quantity, _ in self.keys}
         self.never_all_zero = quantities >= NEVER_BOTH_ZERO
-        """Whether the device has voltage and frequency. If all its values are 0, it does not work."""
+        """Whether the device has voltage and frequency. Such a device does not work while all its values are 0."""
         self.kind = kind
         self.captures = frozenset(_captured(self.slots))
         self.batteries = frozenset(point.node for point in points if _of_battery(kind, point))
@@ -138,7 +138,7 @@ class Answers:
         self.captured: dict[Span, tuple[Words, float]] = {}
         """Span → its words, and the time at which they arrived."""
         self.answered = False
-        """Whether the device answered a request of this poll."""
+        """Whether the device answered a request of this poll with data. A refusal does not count."""
 
     def reading(self, slot: int) -> Reading | None:
         """Return the reading of a slot. None if the value was not read, or its words are at separate addresses."""
@@ -181,7 +181,7 @@ def _needed(candidate: Point, captured: Mapping[Span, tuple[Words, float]]) -> I
 
 
 def _optional(points: Sequence[Point]) -> frozenset[Key]:
-    # A node needs a reading of its active power, also if this reading is missing.
+    # A node needs a reading of its active power, at least one with the quality MISSING.
     gauges = {p.key for p in points if p.quantity.nature is Nature.GAUGE and p.quantity is not Quantity.ACTIVE_POWER}
     return frozenset(gauges - {point.key for point in points if not point.optional})
 

@@ -61,7 +61,7 @@ _FIRST_WAIT_S = 0.1
 """The timeout of the request in `_learn_timeout` to a unit that does not respond, in seconds."""
 _MOST_FAILURES = 3
 """The search of a port ends after this many failures in a row. A failure is a lost connection, a connection that cannot
-be opened again, or a reply of a host that is not Modbus."""
+be opened again, or bytes from a host that are not a Modbus reply."""
 _AGAIN_AFTER_S = 1.0
 """Pause in seconds after a connection fails during a reply, or cannot be opened again."""
 
@@ -119,7 +119,7 @@ class Search:
     def __init__(
         self, place: SearchLocation, link: Link, probes: Sequence[Probe], timeout_s: float, first_timeout_s: float = 0.0
     ) -> None:
-        """`first_timeout_s` is the timeout until the first request without a reply, if it is longer than `timeout_s`.
+        """Until a request gets no reply, the timeout is `first_timeout_s`, if this is longer than `timeout_s`.
 
         A gateway may need a long time to report a unit that does not exist.
         """
@@ -271,7 +271,8 @@ class Search:
     def _malformed(self, error: BadReplyError) -> None:
         place = self._place
         if place.link.serial:
-            # Not a failure: without a unit, some two-wire adapters echo the request, and a wrong baud rate gives noise.
+            # This is no failure: without a unit, some two-wire adapters echo the request, and a wrong baud rate gives
+            # noise.
             place.opened = True
         elif isinstance(error, RtuFrameError):
             place.opened = self.rtu_frames = True

@@ -241,9 +241,9 @@ class _LayoutBuilder:
     def _offer_dc_inputs(self, channels: Mapping[Model, Sequence[DcInput]]) -> _Offers:
         """Add the offers of the DC inputs of all inverters.
 
-        - Battery inputs: the sum over the inverters that name them.
-        - PV inputs, if all inverters name their battery inputs: the offers are not added, but returned.
-        - PV inputs otherwise: only the DC power is added, and nothing is returned.
+        - An offer of battery inputs is the sum over the inverters that name their battery inputs.
+        - If all inverters name their battery inputs, the offers of PV inputs are not added, but returned.
+        - Otherwise the DC power of the PV inputs is added, their other quantities are omitted, and the result is empty.
         """
         devices = self._inverters if len(self._inverters) > 1 else [self._chain]
         inputs = [_inputs_of(each, channels) for each in devices]

@@ -74,7 +74,7 @@ class SolarEdge(SunSpec):
 class _Battery:
     """A battery that may not exist.
 
-    If the device refuses all its registers with exception 2 or 3, they are not read for `RECHECK_FIRST_S`
+    If the device refuses all registers of the battery with exception 2 or 3, they are not read for `RECHECK_FIRST_S`
     (`drivers.registers.refusals`).
     """
 
