@@ -10,7 +10,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-import pytest
+from tests.support.cases import for_each
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted([*ROOT.glob("agent/**/*.py"), *ROOT.glob("drivers/**/*.py")])
@@ -68,13 +68,13 @@ def belongs(module: str, places: tuple[str, ...]) -> bool:
     return any(module == place or module.startswith(f"{place}.") for place in places)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_of)
+@for_each("path", MODULES, module_of)
 def test_a_library_is_imported_by_its_owner_alone(path: Path) -> None:
     for library in {name.partition(".")[0] for name in imported(path)} & set(OWNERS):
         assert belongs(module_of(path), OWNERS[library]), f"{library} belongs to {OWNERS[library]}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_of)
+@for_each("path", MODULES, module_of)
 def test_packages_import_each_other_by_their_public_face(path: Path) -> None:
     """A pure module is the exception: it imports pure modules by full name, as a face also loads what is not pure."""
     here = module_of(path)

@@ -7,13 +7,12 @@ import json
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import typer.main
 
 from agent.cli.main import app
@@ -23,6 +22,7 @@ from agent.site import build
 from drivers.profile import load
 from tests.docs.transcript import blocks
 from tests.faults.certificates import Authority
+from tests.support.cases import Test, for_each
 
 ROOT = Path(__file__).parents[2]
 RUN = {
@@ -77,9 +77,9 @@ ALL = [
 ]
 
 
-def of(*languages: str) -> pytest.MarkDecorator:
+def of(*languages: str) -> Callable[[Test], Test]:
     found = [block for block in ALL if block.language in languages]
-    return pytest.mark.parametrize("block", found, ids=lambda block: f"{block.page}: {block.first_line[:40]}")
+    return for_each("block", found, lambda block: f"{block.page}: {block.first_line[:40]}")
 
 
 @of(*({block.language for block in ALL} - {"toml", "json", "ini"}))
@@ -185,7 +185,7 @@ def calls() -> Iterator[tuple[str, str]]:
                 yield page.name, call.strip()
 
 
-@pytest.mark.parametrize(("page", "call"), sorted(set(calls())))
+@for_each(("page", "call"), sorted(set(calls())))
 def test_a_printed_command_has_these_options(page: str, call: str) -> None:
     here = command()
     known: set[str] = set()

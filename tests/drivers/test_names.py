@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from drivers.catalogue import matches
+from tests.support.cases import for_each
 from tests.support.profiles import PROFILES
 
 NAMES = {
@@ -160,6 +159,6 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("driver", NAMES)
-def test_each_name_of_a_device_finds_its_driver(driver: str) -> None:
-    assert [name for name in NAMES[driver].split(", ") if not matches(PROFILES[driver], name)] == []
+@for_each(("driver", "names"), NAMES.items())
+def test_each_name_of_a_device_finds_its_driver(driver: str, names: str) -> None:
+    assert [name for name in names.split(", ") if not matches(PROFILES[driver], name)] == []

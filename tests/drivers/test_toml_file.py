@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from drivers.errors import ProfileError
 from drivers.profile.loader import load
 from drivers.toml_file import TomlError, parse, read
+from tests.support.cases import for_each
 
 # Valid TOML, in which s3cret is only in values.
 _VALUES = (
@@ -101,8 +103,7 @@ def test_no_value_is_quoted(file: Path, text: str) -> None:
     assert "SECRET" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", _VALUES)
-@pytest.mark.parametrize("rubbish", _RUBBISH)
+@for_each(("rubbish", "text"), product(_RUBBISH, _VALUES))
 def test_no_broken_file_shows_a_value(text: str, rubbish: str) -> None:
     said = [_said(text[:place] + rubbish + text[place:]) for place in range(len(text) + 1)]
     assert not [each for each in said if "s3cret" in each]

@@ -28,6 +28,7 @@ from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
 from drivers.model import Table
 from tests.faults.modbus import FaultServer
+from tests.support.cases import for_each
 from tests.support.in_process import Done, call_inside
 from tests.support.site import configuration, device, sdm630
 
@@ -176,7 +177,7 @@ def test_drivers_lists_shows_and_checks(tmp_path: Path) -> None:
     assert "watts" in checked.stderr
 
 
-@pytest.mark.parametrize("name", Catalogue().names())
+@for_each("name", Catalogue().names())
 def test_each_driver_is_shown_with_a_table_that_can_be_pasted(tmp_path: Path, name: str) -> None:
     table = driver_table(name, Catalogue().create(name, ReadOptions()))
     path = tmp_path / "config.toml"

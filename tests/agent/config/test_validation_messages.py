@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from agent.config.errors import ConfigError
 from agent.config.loader import load, parse
 from tests.agent.config.test_loader import TABLE, changed, mistakes
+from tests.support.cases import for_each
 
 
 def only(**changes: Any) -> str:
@@ -189,6 +191,7 @@ def test_a_password_in_a_url_is_not_shown() -> None:
     assert "do-not-show-me" not in only(push__url="http://192.0.2.1/?key=do-not-show-me")
 
 
+SECRET_PLACES = ["push__url", "push__proxy_url", "device__0__host", "status__listen", "poll"]
 SECRET_URLS = [
     "https://u:p@h/x?token=SECRET SECRET",
     "https://u:p@h/x?token='SECRET' \"SECRET\"",
@@ -213,8 +216,7 @@ SECRET_URLS = [
 ]
 
 
-@pytest.mark.parametrize("url", SECRET_URLS)
-@pytest.mark.parametrize("place", ["push__url", "push__proxy_url", "device__0__host", "status__listen", "poll"])
+@for_each(("place", "url"), product(SECRET_PLACES, SECRET_URLS))
 def test_no_secret_in_a_url_is_shown(place: str, url: str) -> None:
     for value in (url, [url], ["x", url], [[url]], {"x": url}, [{"x": url}], [[{"x": url}]]):
         line = "".join(mistakes(changed(**{place: value})))

@@ -8,6 +8,7 @@ import html
 import json
 from collections.abc import Callable
 from io import StringIO
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -27,6 +28,7 @@ from agent.runtime import logging_setup
 from agent.runtime.clock import SystemClock
 from agent.security.redaction import MOST_SHOWN, RUN, WITHHELD, Secrets
 from tests.faults.http import Behaviour, Exchange, HttpFaults, answer, raw
+from tests.support.cases import for_each
 
 TOKEN = "aB3/x+Yz9%41~token&=.Q"
 KEY = "bXktc2lnbmluZy1zZWNyZXQtb2YtMzItYnl0ZXMh"
@@ -61,8 +63,7 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", ENCODINGS)
-@pytest.mark.parametrize("secret", [TOKEN, PASSWORD, "hunter2", "!$%/&()="])
+@for_each(("secret", "name"), product([TOKEN, PASSWORD, "hunter2", "!$%/&()="], ENCODINGS))
 def test_no_usual_encoding_is_shown(secret: str, name: str) -> None:
     secrets = Secrets()
     secrets.learn(secret)

@@ -16,6 +16,7 @@ from drivers.profile.loader import Profile
 from drivers.simulator.modbus_server import Image, ModbusServer, SimulatedUnit
 from drivers.simulator.register_image import profile_unit
 from drivers.simulator.sunspec_units import battery_model, inverter_model, meter_model, sunspec_unit
+from tests.support.cases import for_each
 from tests.support.profiles import PROFILES
 
 # Export, production, discharge, consumption: where a sign can be wrong, it is negative here.
@@ -90,12 +91,8 @@ def served(name: str, profile: Profile, unit_id: int) -> SimulatedUnit:
             ]
         return sunspec_unit(name, lambda: models, unit_id)
     unit = profile_unit(profile, lambda: values_of(profile), unit_id)
-    image = unit.image
-
-    def padded() -> Image:
-        return {table: Padded(words) for table, words in image().items()}
-
-    unit.image = padded
+    image: Image = {table: Padded(words) for table, words in unit.image().items()}
+    unit.image = lambda: image
     return unit
 
 
@@ -128,7 +125,7 @@ async def payload_of(folder: Path, name: str, profile: Profile) -> dict[str, Any
     return {type_: fields for node in nodes.values() for type_, fields in node.items()}
 
 
-@pytest.mark.parametrize("name", [name for name, profile in PROFILES.items() if profile.driver is None])
+@for_each("name", [name for name, profile in PROFILES.items() if profile.driver is None])
 async def test_a_family_fills_the_fields_of_its_types(tmp_path: Path, name: str) -> None:
     profile = PROFILES[name]
     payload = await payload_of(tmp_path, name, profile)
@@ -145,7 +142,7 @@ async def test_a_family_fills_the_fields_of_its_types(tmp_path: Path, name: str)
         assert (name_ in payload.get(type_, {})) == ((type_, quantity) in quantities)
 
 
-@pytest.mark.parametrize("name", [name for name, profile in PROFILES.items() if profile.driver is not None])
+@for_each("name", [name for name, profile in PROFILES.items() if profile.driver is not None])
 async def test_a_sunspec_family_fills_the_fields_of_its_types(tmp_path: Path, name: str) -> None:
     profile = PROFILES[name]
     payload = await payload_of(tmp_path, name, profile)

@@ -21,9 +21,10 @@ from drivers.driver import ReadOptions
 from drivers.modbus.link import Link
 from drivers.modbus.settings import LinkSettings
 from drivers.model import NodeType, Reading, Table
-from drivers.profile.loader import profile_files
 from drivers.simulator.modbus_server import Image, ModbusServer
 from drivers.simulator.register_image import dump_unit
+from tests.support.cases import for_each
+from tests.support.profiles import PROFILES
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 DUMPS = {
@@ -46,7 +47,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-@pytest.mark.parametrize("name", DUMPS)
+@for_each("name", DUMPS)
 async def test_a_dump_reads_as_its_source_says(name: str) -> None:
     dump = DUMPS[name]
     server = ModbusServer([dump_unit(image_of(dump), dump["unit_id"])], "127.0.0.1")
@@ -63,12 +64,12 @@ async def test_a_dump_reads_as_its_source_says(name: str) -> None:
     assert {key: found[key] for key in dump["expected"]} == pytest.approx(dump["expected"])
 
 
-@pytest.mark.parametrize("name", DUMPS)
+@for_each("name", DUMPS)
 def test_a_dump_is_what_its_name_says_and_names_its_source(name: str) -> None:
     dump = DUMPS[name]
     assert name == f"{dump['type']}_{slug(dump['vendor'])}_{slug(dump['model'])}.json"
     assert dump["type"] in set(NodeType)
-    assert dump["driver"] in profile_files()
+    assert dump["driver"] in PROFILES
     assert re.match(r"[\w.-]+/[\w.-]+(@[0-9a-f]{40}:\S| issue \d+ )", dump["source"])
     words = [word for runs in dump["registers"].values() for run in runs.values() for word in run]
     assert all(isinstance(word, int) and 0 <= word <= 0xFFFF for word in words)

@@ -24,6 +24,7 @@ from drivers.simulator.modbus_server import ModbusServer
 from drivers.simulator.register_image import dump_unit
 from drivers.simulator.sunspec_units import inverter_model, sunspec_unit
 from tests.faults.modbus import FaultServer, registers_from
+from tests.support.cases import for_each
 
 
 def span(text: str) -> Span:
@@ -214,9 +215,7 @@ def test_wrong_ranges_are_refused(text: str) -> None:
         parse_range(text)
 
 
-@pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[2] / "fixtures" / "dumps").glob("*.json")), ids=lambda path: path.stem
-)
+@for_each("path", sorted((Path(__file__).parents[2] / "fixtures" / "dumps").glob("*.json")), lambda path: path.stem)
 def test_captures_of_real_devices_are_dumps(tmp_path: Path, path: Path) -> None:
     dump = load(path)
     assert dump.count

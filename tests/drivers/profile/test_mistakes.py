@@ -8,6 +8,7 @@ import pytest
 
 from drivers.errors import ProfileError
 from drivers.profile.loader import load
+from tests.support.cases import for_each
 
 HEAD = 'manufacturer = "Acme"\nmodels = ["One"]\nkind = "{kind}"\nsource = "this test"\n'
 POINT = '[[point]]\nquantity = "active_power"\ntable = "holding"\naddress = 0\ntype = "int16"\n'
@@ -29,7 +30,7 @@ def mistake(folder: Path, text: str, kind: str = "meter", head: str = HEAD) -> s
     return message.removeprefix(f"{path}: ")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("line", "message"),
     [
         (
@@ -75,7 +76,7 @@ def test_of_a_point(tmp_path: Path, line: str, message: str) -> None:
     assert mistake(tmp_path, f"{POINT}{line}\n").startswith(message)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("old", "new", "message"),
     [
         ('"active_power"', '"watts"', "point[0] watts: quantity: must be one of active_power, "),
@@ -133,7 +134,7 @@ def test_of_a_point_s_place_and_type(tmp_path: Path, old: str, new: str, message
     assert mistake(tmp_path, POINT.replace(old, new)).startswith(message)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "message"),
     [
         (f"{ON}", "point[0] on: type: on is a bool or one bit; named states are an operation_mode (found 'int16')"),
@@ -227,7 +228,7 @@ def test_of_the_whole(tmp_path: Path, text: str, message: str) -> None:
     assert mistake(tmp_path, text).startswith(message)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("table", "where"),
     [
         ("[channels]\ncount = 2\n", "[channels]"),
@@ -243,7 +244,7 @@ def test_of_a_key_that_a_table_does_not_have(tmp_path: Path, table: str, where: 
     assert mistake(tmp_path, text).startswith(f"{where}: baudrate: unknown key; there are ")
 
 
-@pytest.mark.parametrize("key", ["point", "channels", "mark", "repeat", "rating", "serial", "variant"])
+@for_each("key", ["point", "channels", "mark", "repeat", "rating", "serial", "variant"])
 def test_of_registers_where_a_driver_finds_them(tmp_path: Path, key: str) -> None:
     message = f"{key}: is for registers; driver sunspec finds them itself (found {{}})"
     assert mistake(tmp_path, f'driver = "sunspec"\n{key} = {{}}\n') == message
@@ -258,7 +259,7 @@ TWO = '[[point]]\nquantity = "operation_mode"\ntable = "coil"\naddress = 0\ntype
 OFF = 'values = { "1" = "off" }\n'
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "message"),
     [
         (f"{TWO}{OFF}", "length: is missing"),
@@ -276,7 +277,7 @@ def test_of_several_bits_as_one_number(tmp_path: Path, text: str, message: str) 
     assert mistake(tmp_path, text).startswith(f"point[0] operation_mode: {message}")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("quantity", "message"),
     [
         ("on", "type: on is a bool or one bit; named states are an operation_mode (found 'bits')"),
@@ -293,7 +294,7 @@ def test_of_a_mark_in_bits(tmp_path: Path) -> None:
     assert mistake(tmp_path, f"{POINT}{mark}").startswith("[identify]: type: must be one of bool (found 'bits')")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("kind", "text", "message"),
     [
         ("toaster", POINT, "kind: must be one of meter, inverter, battery, hybrid, heat_pump, charger, relay (found"),
@@ -326,7 +327,7 @@ _OF_BITS = "cannot be used with a point that is a bit and has marks or fallbacks
 LITTLE = f'{VARIANT}mark = "there"\nword_order = "little"\n'
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "message"),
     [
         (f"{POINT}optional = 1\n", "point[0] active_power: optional: must be true or false (found 1)"),
@@ -523,7 +524,7 @@ def test_a_bool_has_no_invalid_number(tmp_path: Path) -> None:
 COIL = '[identify]\ntable = "coil"\naddress = 0\n'
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         f"{POINT.replace('= 0', '= 65535')}[rating]\n{NUMBER.replace('= 9', '= 65535')}",
@@ -552,7 +553,7 @@ def test_the_outermost_that_is_allowed(tmp_path: Path, text: str) -> None:
     assert load(path).points
 
 
-@pytest.mark.parametrize("quantity", ["active_power", "reactive_power", "apparent_power", "current", "soc"])
+@for_each("quantity", ["active_power", "reactive_power", "apparent_power", "current", "soc"])
 def test_of_these_quantities_two_points_are_added(tmp_path: Path, quantity: str) -> None:
     one = POINT.replace("active_power", quantity)
     path = tmp_path / "acme.toml"

@@ -30,6 +30,7 @@ from drivers.protocol import MAX_REGISTERS
 from drivers.simulator.modbus_server import Image, ModbusServer, SimulatedUnit
 from drivers.simulator.register_image import profile_unit
 from drivers.sunspec.driver import SunSpec
+from tests.support.cases import for_each
 from tests.support.profiles import PROFILES
 
 BY_REGISTERS = [name for name, profile in PROFILES.items() if profile.driver is None]
@@ -315,12 +316,8 @@ class Padded(dict[int, int]):
 
 
 def padded(unit: SimulatedUnit) -> SimulatedUnit:
-    image = unit.image
-
-    def filled() -> Image:
-        return {table: Padded(words) for table, words in image().items()}
-
-    unit.image = filled
+    image: Image = {table: Padded(words) for table, words in unit.image().items()}
+    unit.image = lambda: image
     return unit
 
 
@@ -366,7 +363,7 @@ async def read_back(profile: Profile, values: Mapping[Key, Value], unit_id: int 
     return {(reading.node, reading.quantity, reading.phase): reading.value for reading in scan.readings}
 
 
-@pytest.mark.parametrize("name", BY_REGISTERS)
+@for_each("name", BY_REGISTERS)
 async def test_what_a_device_shows_is_read_back(name: str) -> None:
     profile = PROFILES[name]
     values = {key: shown(key[1]) for key in groups(profile)}
@@ -382,7 +379,7 @@ async def test_what_a_device_shows_is_read_back(name: str) -> None:
 VARIANTS = [(name, variant.name) for name in BY_REGISTERS for variant in PROFILES[name].variants]
 
 
-@pytest.mark.parametrize(("name", "variant_name"), VARIANTS)
+@for_each(("name", "variant_name"), VARIANTS)
 async def test_a_variant_is_read_back_where_its_mark_holds(name: str, variant_name: str) -> None:
     profile = PROFILES[name]
     (variant,) = [each for each in profile.variants if each.name == variant_name]
@@ -407,7 +404,7 @@ async def test_a_variant_is_read_back_where_its_mark_holds(name: str, variant_na
             assert reading.value == pytest.approx(values[key], rel=1e-6, abs=resolution(groups(like)[key])), key
 
 
-@pytest.mark.parametrize("name", BY_REGISTERS)
+@for_each("name", BY_REGISTERS)
 async def test_both_directions_are_read_back(name: str) -> None:
     """Export, discharge: in the contract's sign, by a negative scale or a register of its own."""
     profile = PROFILES[name]
@@ -423,7 +420,7 @@ async def test_both_directions_are_read_back(name: str) -> None:
         assert found[key] == pytest.approx(-3500.0, abs=10), key
 
 
-@pytest.mark.parametrize("name", BY_REGISTERS)
+@for_each("name", BY_REGISTERS)
 def test_the_sign_is_that_of_the_devices_documents(name: str) -> None:
     for (node, quantity, _), points in groups(PROFILES[name]).items():
         if quantity is not Quantity.ACTIVE_POWER:
@@ -441,7 +438,7 @@ def test_the_sign_is_that_of_the_devices_documents(name: str) -> None:
             assert all((scale < 0) == (name in PRODUCTION_IS_NEGATIVE) for scale in scales)
 
 
-@pytest.mark.parametrize("name", BY_REGISTERS)
+@for_each("name", BY_REGISTERS)
 def test_registers_reach_what_a_site_shows(name: str) -> None:
     """A scale that is wrong by ten makes a register too small, or too coarse, for its quantity."""
     for (_, quantity, phase), points in groups(PROFILES[name]).items():
@@ -461,7 +458,7 @@ def test_registers_reach_what_a_site_shows(name: str) -> None:
             assert high is None or high >= REACH[quantity.unit][0]
 
 
-@pytest.mark.parametrize("name", BY_REGISTERS)
+@for_each("name", BY_REGISTERS)
 def test_the_fields_of_its_type_are_there(name: str) -> None:
     profile = PROFILES[name]
     for node in profile.nodes or {None}:
@@ -476,7 +473,7 @@ def test_the_fields_of_its_type_are_there(name: str) -> None:
         assert counted != ((name, node) in NO_COUNTERS), "counters, or a place in NO_COUNTERS"
 
 
-@pytest.mark.parametrize("name", BY_REGISTERS)
+@for_each("name", BY_REGISTERS)
 def test_the_reads_are_few_and_within_the_limits(name: str) -> None:
     profile = PROFILES[name]
     driver = RegisterDriver(profile, ReadOptions())
@@ -488,7 +485,7 @@ def test_the_reads_are_few_and_within_the_limits(name: str) -> None:
     assert len(driver.blocks) <= 8
 
 
-@pytest.mark.parametrize("name", REAL)
+@for_each("name", REAL)
 def test_the_sources_are_named(name: str) -> None:
     profile = PROFILES[name]
     if name not in ("relay", "contact"):
@@ -502,7 +499,7 @@ def test_the_sources_are_named(name: str) -> None:
         assert re.search(r"[Oo]ne source|alone|rest on", profile.source), "says what rests on one source"
 
 
-@pytest.mark.parametrize("name", REAL)
+@for_each("name", REAL)
 def test_quirks_have_a_reason(name: str) -> None:
     """A pause or a delay costs every poll: the file says why."""
     lines = (BUILT_IN / f"{name}.toml").read_text(encoding="utf-8").splitlines()
@@ -536,7 +533,7 @@ def test_a_family_that_is_identified_as_another_has_no_mark_of_its_own() -> None
         assert all(PROFILES[other].identify is not None for other in profile.identified_as), name
 
 
-@pytest.mark.parametrize("name", [name for name in PROFILES if PROFILES[name].driver])
+@for_each("name", [name for name in PROFILES if PROFILES[name].driver])
 def test_a_sunspec_family_brings_its_quirks_to_the_sunspec_driver(name: str) -> None:
     profile = PROFILES[name]
     driver = Catalogue().create(name, ReadOptions())

@@ -18,6 +18,7 @@ from drivers.profile.register_driver import RegisterDriver
 from drivers.protocol import MAX_REGISTERS
 from drivers.registers import Encoding
 from tests.faults.modbus import FaultServer, registers_from
+from tests.support.cases import for_each
 
 
 def floats(values: dict[int, float], size: int = 100) -> dict[int, int]:
@@ -138,7 +139,7 @@ async def test_a_gateway_that_answers_for_a_dead_unit_ends_the_poll_as_silence_d
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("name", sorted(profile_files()))
+@for_each("name", sorted(profile_files()))
 def test_every_profile_loads_and_plans(name: str) -> None:
     driver = Catalogue().create(name, ReadOptions())
     assert driver.kind

@@ -9,14 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-import pytest
-
 from drivers.catalogue import Catalogue
 from drivers.driver import ReadOptions
 from drivers.modbus.link import Link
 from drivers.modbus.settings import LinkSettings
 from drivers.model import Quality, Reading, Table
 from drivers.simulator.modbus_server import Image, ModbusServer, SimulatedUnit
+from tests.support.cases import for_each
 
 Words = Mapping[int, list[int]]
 Expected = Mapping[str, float | Quality]
@@ -1794,10 +1793,7 @@ VECTORS: list[tuple[str, str, Words, Expected]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("driver", "words", "expected"),
-    [pytest.param(driver, words, expected, id=f"{driver}: {why}") for why, driver, words, expected in VECTORS],
-)
-async def test_words_mean_what_the_sources_say(driver: str, words: Words, expected: Expected) -> None:
+@for_each(("why", "driver", "words", "expected"), VECTORS, lambda row: f"{row[1]}: {row[0]}")
+async def test_words_mean_what_the_sources_say(why: str, driver: str, words: Words, expected: Expected) -> None:
     found = await read(driver, words)
     assert {key: found[key] for key in expected} == expected

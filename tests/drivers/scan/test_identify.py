@@ -23,6 +23,7 @@ from drivers.scan.identify import Identifier
 from drivers.simulator.modbus_server import SimulatedUnit
 from drivers.simulator.register_image import profile_unit
 from drivers.simulator.sunspec_units import inverter_model, sunspec_unit
+from tests.support.cases import for_each
 from tests.support.profiles import PROFILES
 
 DUMPS = Path(__file__).parents[2] / "fixtures" / "dumps"
@@ -36,6 +37,10 @@ def mark(name: str) -> Mark:
     return found
 
 
+FIRST_AND_LAST = [(name, of) for name in MARKED for of in sorted({0, len(mark(name).spans) - 1})]
+"""The family, and a place in the spans of its mark."""
+
+
 def unit_with_the_name(name: str, unit_id: int) -> Dump:
     """Another unit of the link, with the marks of the family that are there."""
     found: dict[Table, dict[int, int]] = {table: {} for table in Table}
@@ -45,7 +50,7 @@ def unit_with_the_name(name: str, unit_id: int) -> Dump:
     return Dump(found)
 
 
-@pytest.mark.parametrize("name", MARKED)
+@for_each("name", MARKED)
 async def test_a_family_is_recognised_by_its_mark(name: str) -> None:
     image = profile_unit(MARKED[name], dict).image()
     identity = await Identifier(FAMILIES, time.monotonic).identify(
@@ -60,7 +65,7 @@ async def test_a_family_is_recognised_by_its_mark(name: str) -> None:
         assert ours.equals[0] in theirs.equals
 
 
-@pytest.mark.parametrize("path", sorted(DUMPS.glob("*.json")), ids=lambda path: path.stem)
+@for_each("path", sorted(DUMPS.glob("*.json")), lambda path: path.stem)
 async def test_the_words_of_a_real_device_are_no_other_family(path: Path) -> None:
     dump = load_dump(path)
     identity = await Identifier(FAMILIES, time.monotonic).identify(dump)
@@ -129,8 +134,7 @@ def lossy(name: str, lost: int, *, of: int = 0) -> Lossy:
     return Lossy(dump, lost={mark(name).spans[of]: lost})
 
 
-@pytest.mark.parametrize("of", [0, -1])
-@pytest.mark.parametrize("name", MARKED)
+@for_each(("name", "of"), FIRST_AND_LAST)
 async def test_a_lost_reply_does_not_change_the_family(name: str, of: int) -> None:
     identity = await Identifier(FAMILIES, time.monotonic).identify(
         lossy(name, 1, of=of), elsewhere=lambda unit_id: unit_with_the_name(name, unit_id), sunspec=False
@@ -139,8 +143,7 @@ async def test_a_lost_reply_does_not_change_the_family(name: str, of: int) -> No
     assert identity.unanswered == ()
 
 
-@pytest.mark.parametrize("of", [0, -1])
-@pytest.mark.parametrize("name", MARKED)
+@for_each(("name", "of"), FIRST_AND_LAST)
 async def test_a_family_whose_mark_gets_no_reply_stays_possible(name: str, of: int) -> None:
     identity = await Identifier(FAMILIES, time.monotonic).identify(
         lossy(name, 99, of=of), elsewhere=lambda unit_id: unit_with_the_name(name, unit_id)
@@ -164,7 +167,7 @@ async def test_a_sunspec_device_that_is_silent_elsewhere_is_found_though_its_fir
     assert [match.driver for match in identity.matches] == ["sunspec"]
 
 
-@pytest.mark.parametrize("name", MARKED)
+@for_each("name", MARKED)
 def test_one_register_that_many_devices_have_does_not_decide(name: str) -> None:
     """A power or a temperature at a low address may be any small number."""
     first = mark(name)

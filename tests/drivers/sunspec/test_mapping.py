@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
-import pytest
-
 from drivers.model import Phase, Quantity, Unit
 from drivers.sunspec.mapping import BATTERIES, CHANNELS, INVERTERS, METERS, STATUS, STORAGE_DETAILS
+from tests.support.cases import for_each
 
 UNITS = {
     "W": Unit.W, "VA": Unit.VA, "var": Unit.VAR, "Var": Unit.VAR, "Wh": Unit.WH, "WH": Unit.WH, "V": Unit.V,
@@ -38,7 +37,7 @@ def rules() -> Iterator[tuple[int, str, Quantity, Phase | None]]:
             yield model, each.point, each.quantity, None
 
 
-@pytest.mark.parametrize(("model", "name", "quantity", "phase"), sorted(set(rules()), key=str), ids=str)
+@for_each(("model", "name", "quantity", "phase"), sorted(set(rules()), key=str))
 def test_a_point_is_a_quantity_of_its_unit_and_phase(
     model: int, name: str, quantity: Quantity, phase: Phase | None
 ) -> None:
