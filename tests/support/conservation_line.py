@@ -151,6 +151,7 @@ class Line:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
+        self._loop = asyncio.get_running_loop()
         async with self.plant.served(), AsyncExitStack() as stack:
             server = stack.enter_context(serving(self.desk, "127.0.0.1", 0, self._judged))
             self._url = f"http://127.0.0.1:{server.server_address[1]}/v1"
@@ -248,11 +249,9 @@ class Line:
         """Wait until the current interval is closed and, if the endpoint is up, its message has arrived."""
         self.true[self.wall] = self.site.today
         async with asyncio.timeout(WAIT_S):
-            while self.wall not in self._closed:
+            while self.wall not in self._closed or not (self._down or self.wall in self.received):
                 self._news.clear()
                 await self._news.wait()
-            while not self._down and self.wall not in self.received:  # noqa: ASYNC110 - filled by a thread
-                await asyncio.sleep(0.001)
         await self._quiet()
 
     async def _quiet(self) -> None:
@@ -260,9 +259,11 @@ class Line:
 
         Time must not pass during a poll, because the reading would be older than its time.
         """
+        pause_s = 0.001
         async with asyncio.timeout(WAIT_S):
             while self._busy:  # noqa: ASYNC110 - has no event
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, 0.05)
 
     @property
     def _busy(self) -> bool:
@@ -277,3 +278,4 @@ class Line:
         self.verdicts[verdict.status] += 1
         if verdict.status == 200 and not verdict.duplicate and verdict.message is not None:
             self.received.setdefault(verdict.message["time"], []).append(verdict.message)
+            self._loop.call_soon_threadsafe(self._news.set)
