@@ -7,6 +7,7 @@ Readings go forward in time. Energies in Wh, times in Unix seconds.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field, replace
 
 from tests.support.energy_reference.facts import ESTIMATED, HOUR, SEEN, ZONE, Event, Facts, Link, Now, Point
@@ -36,6 +37,13 @@ class Reference:
     def __post_init__(self) -> None:
         self.known = Power(self.facts)
         self.links = Links(self.facts, self.known)
+
+    def at_trial(self) -> Reference:
+        """A copy that may calculate the next reading. It shares the points, which do not change."""
+        trial = copy(self)
+        trial.known = copy(self.known)
+        trial.links = Links(self.facts, trial.known)
+        return trial
 
     # What is published
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 ZONE = ZoneInfo("Europe/Brussels")
@@ -53,8 +54,7 @@ class Point:
     events: tuple[Event, ...] = ()
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(NamedTuple):
     kind: str
     price: float
     growth: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 from tests.support.energy_reference.facts import DAY_SHIFT, HOUR, Facts, Link, Now, Point, date_of, shift_of
@@ -122,7 +122,7 @@ class Links:
         for each in skipped:
             paths.setdefault(each.cost, []).append(each.total)
         grown = [total - totals[0] for totals in paths.values() for total in totals]
-        return replace(link, kind="estimated") if max(grown, default=0.0) > link.growth + now.step else link
+        return link._replace(kind="estimated") if max(grown, default=0.0) > link.growth + now.step else link
 
     def exceeds(self, origin: Point, skipped: list[Point], now: Now) -> bool:
         fitting = [origin]
