@@ -76,11 +76,11 @@ async def test_two_hundred_nodes_keep_up(tmp_path: Path, interval_s: int, round_
         await exchange.answer(200)
 
     async with HttpFaults(behave) as server, sending(tmp_path, server.url(), interval_s=interval_s) as made:
-        await ticks(made, 5, 200, interval_s)
+        await ticks(made, 3, 200, interval_s)
         assert made.waiting == 0
         assert made.sender.stats.superseded == 0
         assert made.sender.stats.behind is None
-    assert set(ages) == {(node, tick) for node in range(200) for tick in range(5)}
+    assert set(ages) == {(node, tick) for node in range(200) for tick in range(3)}
     late_s = max(age for (_, tick), age in ages.items() if tick)
     assert late_s < oldest_s
     assert len(server.accepted) == len(ages), "no message is sent twice"
