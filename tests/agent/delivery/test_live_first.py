@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,7 @@ class Ticks:
         for tick in range(number):
             begun = self._clock.monotonic()
             await self._made.submit(b"live %d" % tick)
-            while not self._delivered(tick):
-                assert self._clock.monotonic() - begun < 4000
-                await asyncio.sleep(0.005)
+            await self._server.until(partial(self._delivered, tick))
             self.late_s.append(self._clock.monotonic() - begun)
             await self._clock.sleep(max(0.0, INTERVAL_S - self.late_s[-1]))
 
@@ -119,9 +118,12 @@ async def test_a_refused_message_is_tried_again_after_an_hour_even_if_the_delays
         server.script.extend([answer(200), answer(422)])
         async with sending(tmp_path, server.url(), clock=clock, retry=retry) as made:
             await made.submit(b"live")
-            await asyncio.sleep(3000)
+            await asyncio.sleep(100)
+            clock.leap(2900)
+            await asyncio.sleep(100)
             assert [each.body for each in server.accepted] == [b"live", b"old 0"]
-            await asyncio.sleep(1100)
+            clock.leap(900)
+            await asyncio.sleep(100)
     assert [each.body for each in server.accepted] == [b"live", b"old 0", b"old 0"]
 
 
@@ -171,7 +173,7 @@ async def test_a_backlog_goes_alone_where_no_live_message_comes(
 async def test_an_endpoint_that_refuses_old_messages_gets_live_ones_in_time(tmp_path: Path, status: int) -> None:
     """At each of two starts in a row."""
     for start in range(2):
-        put_old(tmp_path, 30)
+        put_old(tmp_path, 20)
         clock = FastClock(100, 1_800_000_000.0 + 10_000 * start)
         async with (
             HttpFaults(by_age(answer(status, b"too old"), answer(200))) as server,
