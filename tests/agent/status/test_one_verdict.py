@@ -87,7 +87,7 @@ class Line:
     async def until(self, holds: Callable[[Shown], bool]) -> Shown:
         async with asyncio.timeout(WAIT_S):
             while not holds(shown := await self.shown()):  # noqa: ASYNC110 - seen from outside
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(SNAPSHOT_AGE_S / 2)
         return shown
 
     async def _get(self, path: str) -> tuple[int, str]:
