@@ -63,13 +63,21 @@ class Ascii:
 
 
 def crc(frame: bytes) -> bytes:
-    """Return the CRC-16 of Modbus, low byte first. Calculates bit by bit, as in the specification."""
+    """Return the CRC-16 of Modbus, low byte first."""
     register = 0xFFFF
     for byte in frame:
-        register ^= byte
-        for _ in range(8):
-            register = register >> 1 ^ (0xA001 if register & 1 else 0)
+        register = register >> 8 ^ _SHIFTED[(register ^ byte) & 0xFF]
     return register.to_bytes(2, "little")
+
+
+def _shifted(register: int) -> int:
+    """Shift the register by eight bits, as in the specification."""
+    for _ in range(8):
+        register = register >> 1 ^ (0xA001 if register & 1 else 0)
+    return register
+
+
+_SHIFTED = [_shifted(byte) for byte in range(256)]
 
 
 FRAMINGS: dict[str, type[Framing]] = {
