@@ -33,9 +33,9 @@ from tests.faults.disk import fill, small_disk
 from tests.faults.http import Behaviour, HttpFaults, Request, answer
 from tests.support.oracle_victim import bodies_of
 
-KILLS = 220
-KILLS_WITH_SEVERAL_ENDPOINTS = 60
-KILLS_WITH_FAULTS = 80
+KILLS = 110
+KILLS_WITH_SEVERAL_ENDPOINTS = 30
+KILLS_WITH_FAULTS = 60
 FAULTS: tuple[Behaviour, ...] = (
     http.reset_after_body(),
     http.reset_after_body(),
