@@ -21,7 +21,8 @@ from pathlib import Path
 
 import structlog
 
-from agent.config import load_apart
+from agent.config import load
+from agent.config.apart import plain
 from agent.runtime import logging_setup
 from agent.runtime.log_dedup import RepeatLimiter
 from agent.service.daemon import Daemon
@@ -147,7 +148,7 @@ class Soak:
             stack.enter_context(alone(self._state))
             self.configure(0)
             environ = {"NOTIFY_SOCKET": str(self._notify), "WATCHDOG_USEC": "60000000"}
-            config = load_apart(self._path, environ)
+            config = plain(load(self._path, environ))  # reloads read it in a process of its own
             site = build(config, str(self._path))
             self._daemon = Daemon(self._path, config, site, environ, lambda _: None, self._clock)
             tasks = [

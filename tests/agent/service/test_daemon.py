@@ -22,7 +22,8 @@ from typing import Self
 import pytest
 from structlog.testing import capture_logs
 
-from agent.config import load_apart
+from agent.config import load
+from agent.config.apart import plain
 from agent.service.daemon import Daemon
 from agent.service.sd_notify import notify
 from agent.site.builder import build
@@ -90,10 +91,14 @@ async def served(config: Path, manager: Manager, **environ: str) -> AsyncIterato
 
 
 @contextlib.asynccontextmanager
-async def inside(path: Path, manager: Manager, **more: str) -> AsyncIterator[Daemon]:
-    """The daemon in the event loop of the test; `hang_up` reaches it."""
-    environ = {"NOTIFY_SOCKET": manager.address, "TELEMETRY_AGENT__PUSH__WAIT_FOR_CLOCK_S": "0", **more}
-    config = load_apart(path, environ)
+async def inside(path: Path, manager: Manager, endpoints: int = 1, **more: str) -> AsyncIterator[Daemon]:
+    """The daemon in the event loop of the test; `hang_up` reaches it.
+
+    With several `endpoints`, the file says that they do not wait for the clock.
+    """
+    no_wait = {"TELEMETRY_AGENT__PUSH__WAIT_FOR_CLOCK_S": "0"} if endpoints == 1 else {}
+    environ = {"NOTIFY_SOCKET": manager.address, **no_wait, **more}
+    config = plain(load(path, environ))  # as `load_apart` (tests/agent/config/test_apart.py)
     agent = Daemon(path, config, build(config, str(path)), environ, lambda _: None, FastClock(1.0, time.time()))
 
     def ready() -> None:
@@ -145,8 +150,7 @@ async def test_a_manager_that_does_not_read_holds_up_no_push(tmp_path: Path) -> 
                     await manager.wait_for(lambda line: line.startswith("STATUS=1 of 1 devices answer; last push "))
 
 
-async def test_the_status_line_names_each_of_several_endpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TELEMETRY_AGENT__PUSH__WAIT_FOR_CLOCK_S", raising=False)
+async def test_the_status_line_names_each_of_several_endpoints(tmp_path: Path) -> None:
     with Endpoint() as endpoint, Manager(tmp_path) as manager:
         async with FaultServer({(1, Table.INPUT): sdm630(500.0, 1.0, 0.0)}) as meter:
             config = configuration(tmp_path, endpoint.url, device("meter-1", "grid", meter), "wait_for_clock_s = 0")
@@ -156,7 +160,7 @@ async def test_the_status_line_names_each_of_several_endpoints(tmp_path: Path, m
             two = f'{one}name = "portal"\n{one}name = "trader"\n'.replace(endpoint.url, "http://127.0.0.1:9/", 2)
             two = two.replace("http://127.0.0.1:9/", endpoint.url, 1)
             config.write_text(text[:start] + two + text[end:])
-            async with served(config, manager):
+            async with inside(config, manager, endpoints=2):
                 line = "STATUS=1 of 1 devices answer; portal: last push .*, 0 waiting; trader: nothing pushed yet, "
                 await manager.wait_for(
                     lambda told: re.match(f"{line}[1-9][0-9]* waiting, pushes fail: no connection", told)

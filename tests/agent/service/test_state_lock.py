@@ -74,11 +74,13 @@ async def test_an_agent_whose_directory_was_moved_locks_the_new_one_and_goes_on(
                     state.rename(tmp_path / f"moved-{number}")
                     count = len(endpoint.verdicts)
                     await endpoint.wait_for(count + 3)  # the queue is in a new directory
-                    async with first(config) as second:
-                        status, said = await ended(second)
-                    assert status == 1
-                    assert "another agent is running" in said
-                    assert "Traceback" not in said
+                    with pytest.raises(NotAloneError), alone(state):
+                        pass
+                async with first(config) as second:
+                    status, said = await ended(second)
+                assert status == 1
+                assert "another agent is running" in said
+                assert "Traceback" not in said
                 count = len(endpoint.verdicts)
                 await endpoint.wait_for(count + 2)
     assert all(len(ids) == 1 for ids in ids_by_tick(endpoint).values())
