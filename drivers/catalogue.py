@@ -38,24 +38,27 @@ class Catalogue:
         if family in PYTHON_DRIVERS:
             numbered = {"channel": channel_number(family, channel, PYTHON_CHANNELS.get(family, 0))} if channel else {}
             return _python_driver(family)(options, **numbered)
-        path = self.file(family)
-        if path not in self._profiles:
-            self._profiles[path] = load(path)
-        profile = self._profiles[path]
+        profile = self._loaded(self.file(family))
         return driver_of(profile.channel(channel) if channel else profile, options)
 
     def profiles(self) -> tuple[list[Profile], list[str]]:
         """Return every valid profile, and the errors of the invalid ones.
 
-        This loads all profiles. The daemon does so only to explain an unknown driver (`alike`).
+        This loads all profiles at the first call. The daemon does so only to explain an unknown driver (`alike`).
         """
         profiles, mistakes = [], []
         for path in profile_files(self.profile_dirs).values():
             try:
-                profiles.append(load(path))
+                profiles.append(self._loaded(path))
             except ProfileError as error:
                 mistakes.append(str(error))
         return profiles, mistakes
+
+    def _loaded(self, path: Path) -> Profile:
+        """Return the profile of a file. Raises ProfileError."""
+        if path not in self._profiles:
+            self._profiles[path] = load(path)
+        return self._profiles[path]
 
     def alike(self, name: str) -> list[str]:
         """Return the names of drivers that the unknown `name` may mean.

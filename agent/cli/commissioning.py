@@ -196,9 +196,11 @@ def check_online(config: Config, site: Site, warnings: Sequence[str], as_json: b
 
     from agent.commissioning import site_check, site_check_view
     from agent.runtime import SystemClock, logging_setup
+    from drivers.catalogue import Catalogue
 
     logging_setup.configure("error", config.log.format)
-    result = asyncio.run(site_check.check_site(config, site, SystemClock()))
+    profiles, _ = Catalogue(config.drivers.profile_dirs).profiles()
+    result = asyncio.run(site_check.check_site(config, site, profiles, SystemClock()))
     if as_json:
         typer.echo(site_check_view.as_json(result, warnings))
     else:

@@ -94,11 +94,14 @@ def init(
     scanning = _ScanOptions(scan, no_scan, port, units, profile_dir)
     if before is not None and options.given:
         fail(f"{config} exists, and init only adds devices to it; edit the file to change the site", 2)
+    catalogue = _catalogue(scanning, config, before)
     ready = (
-        _write_new(ask, config, options, scanning) if before is None else _add_devices(ask, config, before, scanning)
+        _write_new(ask, config, options, scanning, catalogue)
+        if before is None
+        else _add_devices(ask, config, before, scanning, catalogue)
     )
     if ready:
-        _commission(ask, config, push=push)
+        _commission(ask, config, catalogue, push=push)
 
 
 def _existing_configuration(config: Path) -> Existing | None:
@@ -120,7 +123,19 @@ def _existing_configuration(config: Path) -> Existing | None:
         fail(error.lines, EX_CONFIG)
 
 
-def _write_new(ask: Questions, config: Path, options: SiteOptions, scanning: _ScanOptions) -> bool:
+def _catalogue(scanning: _ScanOptions, config: Path, before: Existing | None) -> Catalogue:
+    """Return the drivers that the configuration will have."""
+    from agent.config import DriversConfig
+    from drivers.catalogue import Catalogue
+
+    if before is None and not scanning.profile_dirs:
+        return Catalogue(DriversConfig().profile_dirs)
+    return catalogue_of(scanning.profile_dirs, config)
+
+
+def _write_new(
+    ask: Questions, config: Path, options: SiteOptions, scanning: _ScanOptions, catalogue: Catalogue
+) -> bool:
     """Ask for everything. Then write the configuration, and the token if its file has none yet.
 
     Return whether at least one device in it is enabled.
@@ -132,7 +147,7 @@ def _write_new(ask: Questions, config: Path, options: SiteOptions, scanning: _Sc
         say(f"{config} is written at the end. Enter accepts the value in brackets.")
     answers, token = site_questions.answers(ask, options, config)
     answers = replace(answers, profile_dirs=tuple(folder.absolute() for folder in scanning.profile_dirs or ()))
-    tables, used = _devices(ask, scanning, config, None)
+    tables, used = _devices(ask, scanning, catalogue, None)
     try:
         new_site.write(config, new_site.config_text(answers, tables, config), answers.token_file, token)
     except OSError as error:
@@ -145,13 +160,13 @@ def _write_new(ask: Questions, config: Path, options: SiteOptions, scanning: _Sc
     return used
 
 
-def _add_devices(ask: Questions, config: Path, before: Existing, scanning: _ScanOptions) -> bool:
+def _add_devices(ask: Questions, config: Path, before: Existing, scanning: _ScanOptions, catalogue: Catalogue) -> bool:
     """Add devices to a configuration. Return whether at least one was added."""
     from agent.commissioning import new_files, new_site
     from agent.config import ConfigError
 
     say(f"{config} exists, with {len(before.units)} devices. New devices are added at its end.")
-    tables, used = _devices(ask, scanning, config, before)
+    tables, used = _devices(ask, scanning, catalogue, before)
     if not used:
         say(f"No new device to add; {config} is unchanged.")
         return False
@@ -168,7 +183,7 @@ def _add_devices(ask: Questions, config: Path, before: Existing, scanning: _Scan
     return True
 
 
-def _devices(ask: Questions, scanning: _ScanOptions, config: Path, before: Existing | None) -> tuple[str, bool]:
+def _devices(ask: Questions, scanning: _ScanOptions, catalogue: Catalogue, before: Existing | None) -> tuple[str, bool]:
     """Scan, and ask about the devices.
 
     Return their tables as text, and whether at least one device is enabled.
@@ -176,13 +191,7 @@ def _devices(ask: Questions, scanning: _ScanOptions, config: Path, before: Exist
     from agent.cli.device_questions import DeviceQuestions
     from agent.commissioning import config_snippets
     from agent.commissioning.proposals import Names, propose, scan_notes, without_configured
-    from agent.config import DriversConfig
-    from drivers.catalogue import Catalogue
 
-    if before is None and not scanning.profile_dirs:
-        catalogue = Catalogue(DriversConfig().profile_dirs)  # the directories that the new configuration will use
-    else:
-        catalogue = catalogue_of(scanning.profile_dirs, config)
     places = _scanned(ask, scanning, catalogue)
     for line in scan_notes(places, before.units if before is not None else ()):
         say(line)
@@ -246,7 +255,7 @@ def _targets(ask: Questions, scanning: _ScanOptions, request: Callable[[list[str
     return [] if answer.lower() in _NO_SCAN else answer.split()
 
 
-def _commission(ask: Questions, config: Path, *, push: bool) -> None:
+def _commission(ask: Questions, config: Path, catalogue: Catalogue, *, push: bool) -> None:
     """Check devices and endpoints, show the power balance and the first messages, and offer one real push.
 
     With --yes, `push` decides. If there is a problem, or the push is not delivered, end with status 1.
@@ -255,7 +264,7 @@ def _commission(ask: Questions, config: Path, *, push: bool) -> None:
     from agent.runtime import SystemClock
 
     settings, site = load_site(config)
-    result = asyncio.run(site_check.check_site(settings, site, SystemClock()))
+    result = asyncio.run(site_check.check_site(settings, site, catalogue.profiles()[0], SystemClock()))
     site_check_view.show(result)
     site_check_view.show_balance(result)
     problems = list(site_check_view.problems(result))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -18,8 +19,8 @@ from agent.commissioning.progress import steps
 from agent.config import Config, PushConfig
 from agent.runtime import Clock, kernel_synchronised
 from agent.site import Site
-from drivers.catalogue import Catalogue
 from drivers.model import Kind, NodeType, Quantity
+from drivers.profile import Profile
 from drivers.scan import Identifier
 
 
@@ -49,12 +50,12 @@ class SiteResult:
         return all(each.ok for each in self.endpoints.values()) and not any(result.error for result in self.devices)
 
 
-async def check_site(config: Config, site: Site, clock: Clock) -> SiteResult:
+async def check_site(config: Config, site: Site, profiles: Sequence[Profile], clock: Clock) -> SiteResult:
     """Poll every device, and connect to every enabled endpoint. No message is sent.
 
-    Links are polled in parallel.
+    Links are polled in parallel. If a device may be of another family than configured, it is identified with `profiles`.
     """
-    identifier = Identifier(Catalogue(config.drivers.profile_dirs).profiles()[0], clock.monotonic)
+    identifier = Identifier(profiles, clock.monotonic)
     with steps(STEPS * len(site.devices)) as step:
         links = asyncio.gather(*(check_link(connection, identifier, clock, step) for connection in site.connections))
         probes = asyncio.gather(*(probe(push, clock.time()) for push in config.endpoints))
