@@ -19,6 +19,8 @@ from drivers.registers.read_plan import Span
 # Only a quantity with one of these units can have several points with the same key (`Point.key`), or `repeat`.
 _ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A, Unit.PERCENT})
 
+_QUANTITIES = {each.value: each for each in Quantity}
+
 # A fallback cannot have these keys. They apply to the point together with its fallbacks.
 _POINT_ONLY_KEYS = frozenset({"quantity", "phase", "node", "optional", "confirmed", "repeat", "fallback"})
 # A fallback does not inherit these marks, because they belong to the registers of the point. It can have its own.
@@ -176,7 +178,7 @@ def _repeated(table: TomlTable, point: Point) -> Iterator[Point]:
 
 
 def _point(table: TomlTable, vocabulary: Vocabulary) -> Point:
-    quantity = Quantity(table.choice("quantity", (each.value for each in Quantity)))  # type: ignore[call-arg]  # returns a member
+    quantity = _QUANTITIES[table.choice("quantity", _QUANTITIES)]
     phase = table.choice("phase", Phase, None)
     node = table.choice("node", NodeType, None)
     if vocabulary.kind is Kind.HYBRID and node is None:
@@ -195,7 +197,7 @@ def _point(table: TomlTable, vocabulary: Vocabulary) -> Point:
     table.done()
     if point.optional and quantity.nature is Nature.STATE:
         raise table.wrong("optional", f"is only for numbers, not for {quantity.value}", True)
-    return replace(point, fallback=tuple(_fallbacks(table, others, point, vocabulary)))
+    return replace(point, fallback=tuple(_fallbacks(table, others, point, vocabulary))) if others else point
 
 
 def _fallbacks(table: TomlTable, others: list[dict[str, Any]], point: Point, vocabulary: Vocabulary) -> Iterator[Point]:
