@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from agent.status.listener import StatusListener
 from agent.status.model import DeviceStatus, EndpointStatus, LinkStatus, NodeStatus, Snapshot
 from tests.agent.delivery.test_official_libraries import NODE_MODULES
 from tests.agent.status.test_listener import STATUS_TOKEN
-from tests.faults.chromium import PROGRAM, Tab, browsing
+from tests.faults.chromium import PROGRAM, Browser, Tab, browser
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium here; apt-get install chromium")
 
@@ -150,15 +149,22 @@ class Served:
         return self.snapshot
 
 
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for all tests, because its start takes most of the time of a test."""
+    with browser(tmp_path_factory.mktemp("profile")) as started:
+        yield started
+
+
 @contextlib.asynccontextmanager
-async def opened(tmp_path: Path, served: Served, shown: str | None = None) -> AsyncIterator[Tab]:
+async def opened(chromium: Browser, served: Served, shown: str | None = None) -> AsyncIterator[Tab]:
     """Yield the page when it shows everything, or the text `shown`."""
     task = asyncio.create_task(served.listener.run())
     try:
         async with asyncio.timeout(60):
             while served.listener.port is None:  # noqa: ASYNC110 - the listener's task sets it
                 await asyncio.sleep(0.01)
-        async with browsing(tmp_path / "profile") as tab:
+        async with chromium.tab() as tab:
             await tab.call("Page.navigate", url=f"http://127.0.0.1:{served.listener.port}/")
             words = [served.snapshot.site, "ast 24 hours"] if shown is None else [shown]
             await tab.until(" && ".join(f"{TEXT}.includes({each!r})" for each in words))
@@ -199,8 +205,8 @@ axe.run().then(({violations}) => violations.map((v) => v.id + ': ' + v.nodes.map
 """
 
 
-async def test_everything_that_the_page_says(tmp_path: Path) -> None:
-    async with opened(tmp_path, Served(SITE)) as tab:
+async def test_everything_that_the_page_says(chromium: Browser) -> None:
+    async with opened(chromium, Served(SITE)) as tab:
         text = await tab.eval(TEXT)
         for words in (
             "Pushing to 1 of 2",
@@ -229,14 +235,14 @@ async def test_everything_that_the_page_says(tmp_path: Path) -> None:
         assert await tab.eval("document.querySelectorAll('#delivery rect.failed').length") == 12
 
 
-async def test_what_is_unknown_is_said_and_what_is_absent_is_not_shown(tmp_path: Path) -> None:
+async def test_what_is_unknown_is_said_and_what_is_absent_is_not_shown(chromium: Browser) -> None:
     flow: dict[str, Fields] = {"grid": GRID, "solar": {}}
     nodes = (NodeStatus("meter-1", "grid", GRID), NodeStatus("pv-1", "solar", {}))
     one = replace(SITE, flow=flow, devices=(device("m", "ok", *nodes),), endpoints=(WELL,), ready=True, reason=None)
     one = replace(one, no_balance="pv-1 does not answer")
     served = Served(replace(one, clock_reason=None, links=()))
     shown = "[...document.querySelectorAll('.spot')].filter((spot) => spot.offsetParent).map((spot) => spot.className)"
-    async with opened(tmp_path, served) as tab:
+    async with opened(chromium, served) as tab:
         text = await tab.eval(TEXT)
         assert "House: unknown, because there is no power of pv-1." in text
         assert "No balance: pv-1 does not answer." in text
@@ -259,9 +265,9 @@ async def press(tab: Tab, key: str, code: int, text: str = "") -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_the_keyboard_is_enough(tmp_path: Path, scheme: str) -> None:
+async def test_the_keyboard_is_enough(chromium: Browser, scheme: str) -> None:
     at = "document.activeElement.id || document.activeElement.tagName"
-    async with opened(tmp_path, Served(SITE, token=STATUS_TOKEN), "This page needs a token") as tab:
+    async with opened(chromium, Served(SITE, token=STATUS_TOKEN), "This page needs a token") as tab:
         await show(tab, 390, scheme)
         await tab.until(f"({at}) === 'token'")
         assert await tab.eval("getComputedStyle(document.activeElement).outlineStyle") == "solid"
@@ -280,9 +286,9 @@ async def test_the_keyboard_is_enough(tmp_path: Path, scheme: str) -> None:
         assert await tab.eval(at) == "site"
 
 
-async def test_an_agent_that_does_not_answer_is_said_and_stays_readable(tmp_path: Path) -> None:
+async def test_an_agent_that_does_not_answer_is_said_and_stays_readable(chromium: Browser) -> None:
     served = Served(SITE)
-    async with opened(tmp_path, served) as tab:
+    async with opened(chromium, served) as tab:
         await show(tab, 390, "light")
 
         async def failing() -> Snapshot:
@@ -297,8 +303,8 @@ async def test_an_agent_that_does_not_answer_is_said_and_stays_readable(tmp_path
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_every_width_and_scheme(tmp_path: Path, scheme: str) -> None:
-    async with opened(tmp_path, Served(SITE)) as tab:
+async def test_every_width_and_scheme(chromium: Browser, scheme: str) -> None:
+    async with opened(chromium, Served(SITE)) as tab:
         if AXE.exists():
             await tab.eval(AXE.read_text() + "; true")
         for width in WIDTHS:
