@@ -16,6 +16,7 @@ from tests.mutation.changes import changes
 from tests.mutation.children import ROOT
 from tests.support.cases import for_each
 
+LEFT_OUT = no_change()
 CODE = '''\
 """Grades."""
 
@@ -101,38 +102,38 @@ def pytest_unconfigure() -> None:
 """
 
 
+GRADES = {
+    "agent/__init__.py": "",
+    "agent/grades.py": CODE,
+    "tests/__init__.py": "",
+    "tests/conftest.py": CONFTEST,
+    "tests/test_grades.py": TESTS,
+}
+DOOR_AND_TABLE = {
+    "agent/door.py": DOOR,
+    "agent/marks.py": MARKS,
+    "agent/table.py": TABLE,
+    "tests/test_door.py": DOOR_TESTS,
+    "tests/test_marks.py": MARKS_TESTS,
+}
 PYPROJECT = """\
 [tool.pytest.ini_options]
 filterwarnings = "error::pytest.PytestUnraisableExceptionWarning"
 """
 
 
-def tree(folder: Path) -> Path:
+def tree(folder: Path, files: dict[str, str]) -> Path:
     shutil.copytree(ROOT / "tests" / "mutation", folder / "tests" / "mutation", ignore=lambda *_: {"test_mutation.py"})
-    files = {
-        "agent/__init__.py": "",
-        "agent/door.py": DOOR,
-        "agent/grades.py": CODE,
-        "agent/marks.py": MARKS,
-        "agent/table.py": TABLE,
-        "tests/__init__.py": "",
-        "tests/conftest.py": CONFTEST,
-        "tests/test_door.py": DOOR_TESTS,
-        "tests/test_grades.py": TESTS,
-        "tests/test_marks.py": MARKS_TESTS,
-        "pyproject.toml": PYPROJECT,
-    }
-    for name, text in files.items():
+    for name, text in (files | {"pyproject.toml": PYPROJECT}).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     return folder
 
 
-def mutate(folder: Path) -> str:
+def mutate(folder: Path, *paths: str) -> str:
     environ = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": str(folder)}
-    command = [sys.executable, "-m", "tests.mutation", "--seed", "1", "--workers", "2"]
-    command += ["agent/door.py", "agent/grades.py", "agent/table.py"]
+    command = [sys.executable, "-m", "tests.mutation", "--seed", "1", "--workers", "2", *paths]
     done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -142,7 +143,8 @@ def test_a_change_that_no_test_notices_survives(tmp_path: Path) -> None:
     """One line has a change that tests without a bonus do not notice. They notice every change of the other lines, also
     of one that runs only during the import, one with which pytest cannot begin, one that pytest only sees at its end,
     and of a table in a module without functions that the first of its tests only imports."""
-    told = mutate(tree(tmp_path))
+    folder = tree(tmp_path, GRADES | DOOR_AND_TABLE)
+    told = mutate(folder, "agent/door.py", "agent/grades.py", "agent/table.py")
     assert re.findall(r"^survived: .*$", told, re.MULTILINE) == [
         "survived: agent/grades.py:15 arithmetic 'points + bonus' -> '(points - bonus)' (2 tests)"
     ]
@@ -151,11 +153,9 @@ def test_a_change_that_no_test_notices_survives(tmp_path: Path) -> None:
 
 
 def test_a_change_with_which_pytest_itself_raises_at_its_end_is_noticed(tmp_path: Path) -> None:
-    """As for sockets that the tests leave open."""
-    folder = tree(tmp_path)
-    with (folder / "tests" / "conftest.py").open("a") as conftest:
-        conftest.write(LAST_LOOK)
-    assert "changes noticed (100.0 %), 0 survived" in mutate(folder)
+    """As for sockets that the tests leave open. It is the change that survives in the test above."""
+    told = mutate(tree(tmp_path, GRADES | {"tests/conftest.py": CONFTEST + LAST_LOOK}), "agent/grades.py")
+    assert "5 of 5 changes noticed (100.0 %), 0 survived" in told
 
 
 @pytest.mark.parametrize(
@@ -194,9 +194,6 @@ def test_the_changes_of_a_statement(code: str, expected: set[str]) -> None:
 def test_a_place_behind_a_letter_of_two_bytes() -> None:
     (change,) = changes("x.py", "x = 'ä ö', a == b".encode())
     assert change.apply("x = 'ä ö', a == b".encode()).decode() == "x = 'ä ö', (a != b)"
-
-
-LEFT_OUT = no_change()
 
 
 @for_each("path", sorted({entry["path"] for entry in LEFT_OUT}))
