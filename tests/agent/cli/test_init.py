@@ -15,7 +15,7 @@ import subprocess
 import sys
 import termios
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -62,14 +62,20 @@ def init(config: Path, *options: str | Path) -> Done:
 class Terminal:
     """The command at a terminal, and the answers of a person."""
 
-    def __init__(self, *arguments: str | Path, size: tuple[int, int] = (24, 80), term: str = "xterm") -> None:
-        """`size`: lines and columns."""
+    def __init__(
+        self,
+        *arguments: str | Path,
+        size: tuple[int, int] = (24, 80),
+        term: str = "xterm",
+        program: Sequence[str] = ("-m", "agent"),
+    ) -> None:
+        """`size`: lines and columns. `program`: what Python runs with the arguments."""
         self._master, slave = os.openpty()
         termios.tcsetwinsize(slave, size)
         self.seen = ""
         self.answers = 0
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "agent", *map(str, arguments)],
+            [sys.executable, *program, *map(str, arguments)],
             stdin=slave,
             stdout=slave,
             stderr=slave,

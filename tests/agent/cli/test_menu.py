@@ -54,11 +54,22 @@ def test_a_line_is_no_wider_than_the_terminal() -> None:
     assert "\x1b" not in lines[0]
 
 
-@pytest.mark.parametrize(
-    ("keys", "type_"),
-    [("\x1b[B\x1b[B\x1b[B\n", "heat_pump"), ("\x1bOA\x1b[A\n", "variable_power_load"), ("s\r", "solar")],
-)
-def test_a_person_selects_the_type_of_a_meter_with_the_arrow_keys(tmp_path: Path, keys: str, type_: str) -> None:
+QUESTION = f"""
+from agent.cli.questions import Questions
+print("chosen:", Questions(yes=False).choice("Which?", [(each, each) for each in {LABELS[:7]}], "grid"))
+"""
+
+
+@pytest.mark.parametrize(("keys", "chosen"), [("\x1bOA\x1b[A\n", "row 6"), ("s\r", "solar"), ("\x1b[F\r", "row 7")])
+def test_a_terminal_sends_each_key_as_it_likes(keys: str, chosen: str) -> None:
+    """A process with a question like that of `init`, which takes longer to come to its question."""
+    person = Terminal(program=("-c", QUESTION))
+    person.answer("then Enter: 1", keys)
+    assert person.ends() == 0
+    assert f"chosen: {chosen}\n" in person.seen
+
+
+def test_a_person_selects_the_type_of_a_meter_with_the_arrow_keys(tmp_path: Path) -> None:
     config = tmp_path / "site.toml"
     (tmp_path / "token").write_text(TOKEN)
     with lab() as port:
@@ -66,11 +77,11 @@ def test_a_person_selects_the_type_of_a_meter_with_the_arrow_keys(tmp_path: Path
         person.answer("Site id", "SITE_1\n")
         person.answer("URL", "https://127.0.0.1:1/v1\n")
         person.answer("Seconds between", "\n")
-        person.answer("then Enter: 1", keys)
+        person.answer("then Enter: 1", "\x1b[B\x1b[B\x1b[B\n")
         person.answer("Enter to accept all", "\n")
         person.answer("Send one real message", "n\n")
         assert person.ends() == 1, "no endpoint"
-    assert f'type = "{type_}"' in config.read_text()
+    assert 'type = "heat_pump"' in config.read_text()
 
 
 @pytest.mark.parametrize(("key", "status"), [("\x03", 1), ("\x04", 2)])
@@ -91,17 +102,12 @@ def test_ctrl_c_and_ctrl_d_in_a_list_leave_the_terminal_and_the_files_as_they_we
 
 @pytest.mark.parametrize(("size", "term"), [((8, 80), "xterm"), ((24, 80), "dumb")])
 def test_a_terminal_that_cannot_redraw_gets_plain_questions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], term: str
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], term: str
 ) -> None:
     """Of 7 choices, a terminal of 8 lines would scroll the first away, whatever the environment says of its size."""
     monkeypatch.setenv("LINES", "50")
-    (tmp_path / "token").write_text(TOKEN)
-    site = ("--site-id", "S", "--url", "https://127.0.0.1:1/", "--interval", "60", "--scan", "127.0.0.1")
-    with lab() as port:
-        options = (*site, "--port", str(port), "--units", "1")
-        person = Terminal("init", "--config", tmp_path / "site.toml", *options, size=size, term=term)
-        person.answer("Number [1]", "heat\n")
-        person.answer("Enter to accept all", "\n")
-        person.answer("Send one real message", "n\n")
-        assert person.ends() == 1
-    assert 'type = "heat_pump"' in (tmp_path / "site.toml").read_text()
+    person = Terminal(size=size, term=term, program=("-c", QUESTION))
+    person.answer("Number [1]", "heat\n")
+    assert person.ends() == 0
+    assert "chosen: heat pump\n" in person.seen
+    assert "  7  row 7\n" in person.seen
