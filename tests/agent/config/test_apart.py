@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from agent.config.errors import ConfigError
 from agent.config.loader import load
 from agent.config.tables import BaseTable
 from tests.agent.config.test_loader import DEVICES
+from tests.support.in_process import call_inside
 
 TABLE = f"""
 [site]
@@ -89,38 +91,51 @@ def test_a_process_that_fails_is_an_error(tmp_path: Path) -> None:
         loading.result()
 
 
+NO_FILE = "telemetry-agent: none.toml: no such file; `telemetry-agent init` writes one\n"
+
+
+@pytest.fixture
+def no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The working directory has the file, and the environment no key of it. `run` ignores SIGHUP while it starts."""
+    written(tmp_path, TABLE.replace("/dev/ttyUSB0", "/dev/null"))
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("TELEMETRY_AGENT")]:
+        monkeypatch.delenv(name)
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("no_variables")
+def test_run_as_a_process_ends_with_the_status_of_its_mistake() -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "agent", "run", "--config", "none.toml"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (found.returncode, found.stderr, found.stdout) == (78, NO_FILE, "")
+
+
+@pytest.mark.usefixtures("no_variables")
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (
-            ["--config", "none.toml"],
-            78,
-            "telemetry-agent: none.toml: no such file; `telemetry-agent init` writes one\n",
-        ),
-        (["--config=none.toml", "--log-format=x"], 78, "telemetry-agent: none.toml: no such file"),
+        (["--config=none.toml", "--log-format=x"], 78, NO_FILE),
         (["--log-format", "x", "--config", "sité.toml"], 2, "telemetry-agent: --log-format: must be auto, console or"),
         (["--config"], 2, "telemetry-agent: Option '--config' requires an argument"),
         (["--konfig", "none.toml"], 2, "telemetry-agent: No such option"),
         (["none.toml"], 2, "telemetry-agent: Got unexpected extra argument"),
     ],
 )
-def test_options_of_run(tmp_path: Path, arguments: list[str], status: int, said: str) -> None:
-    written(tmp_path, TABLE.replace("/dev/ttyUSB0", "/dev/null"))
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("TELEMETRY_AGENT")}
-    found = subprocess.run(
-        [sys.executable, "-m", "agent", "run", *arguments],
-        cwd=tmp_path,
-        env=environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert (found.returncode, found.stderr[: len(said)], found.stdout) == (status, said, "")
+def test_options_of_run(arguments: list[str], status: int, said: str) -> None:
+    done = call_inside("run", *arguments)
+    assert (done.returncode, done.stderr[: len(said)], done.stdout) == (status, said, "")
 
 
 def test_help_of_run() -> None:
-    found = subprocess.run(
-        [sys.executable, "-m", "agent", "run", "--help"], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert "--log-format" in found.stdout
+    done = call_inside("run", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--log-format" in done.stdout
