@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from agent.cli import app, completion
+from tests.support.in_process import call_inside
 
 REPO = Path(__file__).parents[2]
 
@@ -110,20 +111,40 @@ def test_a_configuration_that_cannot_be_read_proposes_nothing(bash_script: str, 
     elif kind == "binary":
         path.write_bytes(bytes(range(256)) * 9000)
     assert in_bash(bash_script, "check", "--config", str(path), "--node", "p") == []
-    assert by_python("check", "--config", str(path), "--node", "p") == []
+    propose = by_the_installed_command if kind == "pipe" else by_python  # to read a pipe would not end
+    assert propose("check", "--config", str(path), "--node", "p") == []
 
 
-def by_python(*typed: str) -> list[str]:
-    """What the completion of --install-completion proposes."""
-    environ = os.environ | {
+def asked(*typed: str) -> dict[str, str]:
+    """The environment in which the script of --install-completion calls the command."""
+    return {
         "_TELEMETRY_AGENT_COMPLETE": "complete_bash",
         "COMP_WORDS": " ".join(["telemetry-agent", *typed]),
         "COMP_CWORD": str(len(typed)),
     }
+
+
+def by_python(*typed: str) -> list[str]:
+    """What the completion of --install-completion proposes, without a process of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in asked(*typed).items():
+            patch.setenv(name, value)
+        done = call_inside()
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def by_the_installed_command(*typed: str) -> list[str]:
     command = [Path(sys.executable).with_name("telemetry-agent")]
+    environ = os.environ | asked(*typed)
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
     assert done.stderr == ""
     return done.stdout.split()
+
+
+def test_the_installed_command_proposes(site: Path) -> None:
+    assert by_the_installed_command("check", "--config", "site.toml", "--node", "pv-2") == ["pv-2"]
+    assert [path.name for path in site.parent.iterdir()] == ["site.toml"]
 
 
 def test_the_installed_completion_proposes_drivers_nodes_and_endpoints(site: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from agent.config import load
 from tests.agent.cli.test_main import call
+from tests.support.in_process import call_inside
 
 REPO = Path(__file__).parents[3]
 
@@ -27,7 +28,7 @@ def test_the_files_of_a_release_are_written_and_never_over_others(tmp_path: Path
     assert os.access(directory / "systemd/install", os.X_OK)
     assert (directory / "config.example.toml").read_bytes() == (REPO / "config.example.toml").read_bytes()
 
-    again = call("files", str(directory))
+    again = call_inside("files", directory)
     assert (again.returncode, again.stdout) == (1, "")
     assert again.stderr.startswith(f"telemetry-agent: {directory}/")
     assert "exists already" in again.stderr
@@ -40,7 +41,7 @@ def test_an_empty_path_is_not_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = call(*command)
+    done = call_inside(*command)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "telemetry-agent: a path on the command line is empty; is a variable of the shell not set?\n"
     assert list(tmp_path.iterdir()) == []
@@ -74,7 +75,7 @@ def test_a_wheel_carries_the_same_files(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     packaged = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    call("files", str(tmp_path / "checkout"))
+    call_inside("files", tmp_path / "checkout")
     assert packaged == {
         str(path.relative_to(tmp_path / "checkout")) for path in (tmp_path / "checkout").rglob("*") if path.is_file()
     }
