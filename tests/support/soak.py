@@ -184,8 +184,11 @@ class Soak:
             f"{self.devices.tables(without_last=number == 1)}"
         )
 
-    async def round(self, minutes: int) -> None:
-        """Run all faults within this number of minutes. The last third of the time is for the recovery."""
+    async def round(self, minutes: int, mistakes: int = 4) -> None:
+        """Run all faults within this number of minutes. The last third of the time is for the recovery.
+
+        Before each of the first `mistakes` of the four reloads is one with a mistake. Each reload starts a process.
+        """
         begin = self._clock.monotonic()
 
         async def until(share: float) -> None:
@@ -208,8 +211,9 @@ class Soak:
         await self.receiver.server.up()
         for part, change in enumerate((1, 2, 3, 0)):
             await until(0.6 + 0.02 * part)
-            self._path.write_text("[site]\nnode_id = 7\n")
-            await self._reload()
+            if part < mistakes:
+                self._path.write_text("[site]\nnode_id = 7\n")
+                await self._reload()
             self.configure(change)
             await self._reload()
         await until(1.0)

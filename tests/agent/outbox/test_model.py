@@ -238,7 +238,7 @@ def test_kill_9_in_the_middle_of_anything(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "o.sqlite3"
     dice = random.Random(seed)
     attempts: dict[str, int] = {}
-    for _ in range(12):
+    for _ in range(8):
         command = [sys.executable, "-c", WORKER, str(path), str(dice.random())]
         worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert worker.stdout is not None

@@ -19,9 +19,9 @@ def test_after_all_faults_the_daemon_uses_what_it_used_before(tmp_path: Path) ->
         (state := tmp_path / "state").mkdir()
         it = Soak(tmp_path, state, small_disk=False)
         async with it.running():
-            await it.round(MINUTES)
+            await it.round(MINUTES, mistakes=1)
             before = await it.figures()
-            await it.round(MINUTES)
+            await it.round(MINUTES, mistakes=1)
             after = await it.figures()
             left = await it.counted()
         assert {name: grown for name, grown in growth(before, after).items() if grown > BOUNDS[name]} == {}
@@ -32,6 +32,7 @@ def test_after_all_faults_the_daemon_uses_what_it_used_before(tmp_path: Path) ->
         assert (left["waiting"], left["parked"]) == (0, 2), "each round refuses one message"
         assert ledger.twice == it.renamed.ledger.twice == 0
         assert it.log.events["reloaded"]
+        assert it.log.events["reload_refused"]
         assert it.notified["WATCHDOG"]
 
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
