@@ -6,10 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from stat import S_IROTH, S_ISREG
-
-import structlog
-
-log = structlog.get_logger(__name__)
+from typing import Any
 
 
 class Secret:
@@ -88,11 +85,13 @@ class SecretFile:
         warn_if_open(self.path)
         if text != self._value.get_secret_value():
             if self._value is not _NOTHING:
+                log = _log()
                 log.info(self._event, path=str(self.path))
             self._value = Secret(text)
 
     def _complain(self, problem: str, reason: str) -> None:
         path = "[not shown: it may be the secret itself]" if may_be_secret(self.path) else str(self.path)
+        log = _log()
         (log.debug if self._complained else log.warning)("secret_unusable", path=path, problem=problem, reason=reason)
         self._complained = True
 
@@ -154,4 +153,12 @@ def open_to_all(path: Path) -> bool:
 def warn_if_open(path: Path) -> None:
     """Log a warning if every user of this machine can read the file."""
     if open_to_all(path):
+        log = _log()
         log.warning("secret_world_readable", path=str(path), remedy=f"chmod o-r {path}")
+
+
+def _log() -> Any:
+    """Return the logger. The process that reads the configuration logs nothing, so it does not import structlog."""
+    import structlog
+
+    return structlog.get_logger(__name__)
