@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,22 +105,10 @@ def no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
 
 
 @pytest.mark.usefixtures("no_variables")
-def test_run_as_a_process_ends_with_the_status_of_its_mistake() -> None:
-    found = subprocess.run(
-        [sys.executable, "-m", "agent", "run", "--config", "none.toml"],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert (found.returncode, found.stderr, found.stdout) == (78, NO_FILE, "")
-
-
-@pytest.mark.usefixtures("no_variables")
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
+        (["--config", "none.toml"], 78, NO_FILE),
         (["--config=none.toml", "--log-format=x"], 78, NO_FILE),
         (["--log-format", "x", "--config", "sité.toml"], 2, "telemetry-agent: --log-format: must be auto, console or"),
         (["--config"], 2, "telemetry-agent: Option '--config' requires an argument"),
@@ -131,6 +117,7 @@ def test_run_as_a_process_ends_with_the_status_of_its_mistake() -> None:
     ],
 )
 def test_options_of_run(arguments: list[str], status: int, said: str) -> None:
+    """The process of `run` is the subject of tests/agent/service/test_daemon.py."""
     done = call_inside("run", *arguments)
     assert (done.returncode, done.stderr[: len(said)], done.stdout) == (status, said, "")
 
