@@ -53,7 +53,8 @@ class SiteResult:
 async def check_site(config: Config, site: Site, profiles: Sequence[Profile], clock: Clock) -> SiteResult:
     """Poll every device, and connect to every enabled endpoint. No message is sent.
 
-    Links are polled in parallel. If a device may be of another family than configured, it is identified with `profiles`.
+    Links are polled in parallel. If a device may be of another family than configured, it is identified with
+    `profiles`.
     """
     identifier = Identifier(profiles, clock.monotonic)
     with steps(STEPS * len(site.devices)) as step:

@@ -100,9 +100,7 @@ async def over_midnight(line: Line, hour: float) -> None:
     await line.until(hour + 0.5)
 
 
-@pytest.mark.parametrize(
-    ("seed", "first_day", "changes"), [(3, *SPRING), (4, *AUTUMN)], ids=["23h", "25h"]
-)
+@pytest.mark.parametrize(("seed", "first_day", "changes"), [(3, *SPRING), (4, *AUTUMN)], ids=["23h", "25h"])
 async def test_a_day_adds_up_at_the_receiver(tmp_path: Path, seed: int, first_day: str, changes: Changes) -> None:
     line = Line(tmp_path, seed, first_day, changes)
     async with line.running():

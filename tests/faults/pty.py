@@ -25,6 +25,8 @@ _lines: dict[str, Pty] = {}
 
 _ARRIVES_S = 10.0
 """Maximum wait for the kernel. If it takes longer, the test goes on, and the client sees a late reply."""
+_MOST_UNREAD = 4095
+"""The kernel keeps at most this many bytes for the reader of an end, and the rest until they are read."""
 
 
 class Pty:
@@ -47,11 +49,11 @@ class Pty:
 
     def write(self, data: bytes) -> None:
         if self._open:
-            unread = _unread(self._slave)
+            expected = _unread(self._slave) + len(data)
             with suppress(BlockingIOError):
                 os.write(self._master, data)
                 if self._client_is_here:
-                    _wait_until(lambda: _unread(self._slave) >= unread + len(data))
+                    _wait_for(self._slave, expected)
 
     def close(self) -> None:
         """Close both ends. A client with an open port gets an error."""
@@ -62,13 +64,16 @@ class Pty:
             os.close(self._slave)
             os.close(self._master)
 
-    def client_writes(self, write: Callable[[], None], count: int) -> None:
-        """Call `write`, which sends `count` bytes from the end of the client, and wait until they have arrived."""
+    def client_writes(self, transport: asyncio.WriteTransport, write: Callable[[], None], count: int) -> None:
+        """Call `write`, which sends `count` bytes from the end of the client, and wait until they have arrived.
+
+        A write that fails closes the `transport`.
+        """
         self._client_is_here = threading.get_ident() == self._thread
-        unread = _unread(self._master)
+        expected = _unread(self._master) + count
         write()
-        if self._client_is_here:
-            _wait_until(lambda: not self._open or _unread(self._master) >= unread + count)
+        if self._client_is_here and self._open and not transport.is_closing():
+            _wait_for(self._master, expected)
 
 
 @contextmanager
@@ -82,7 +87,7 @@ def without_delay() -> Iterator[None]:
         if line is None:
             real(self, data)
         else:
-            line.client_writes(lambda: real(self, data), len(data))
+            line.client_writes(self, lambda: real(self, data), len(data))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transport, "write", write)
@@ -94,7 +99,8 @@ def _unread(fd: int) -> int:
     return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), "little")
 
 
-def _wait_until(condition: Callable[[], bool]) -> None:
+def _wait_for(fd: int, count: int) -> None:
+    """Wait until `count` bytes can be read, or as many as the kernel keeps."""
     until = time.monotonic() + _ARRIVES_S
-    while not condition() and time.monotonic() < until:
-        os.sched_yield()
+    while _unread(fd) < min(count, _MOST_UNREAD) and time.monotonic() < until:
+        time.sleep(0.0001)

@@ -261,7 +261,7 @@ class Line:
         """
         pause_s = 0.001
         async with asyncio.timeout(WAIT_S):
-            while self._busy:  # noqa: ASYNC110 - has no event
+            while self._busy:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, 0.05)
 
