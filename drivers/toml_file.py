@@ -15,7 +15,7 @@ _TOO_LARGE = "a number has too many digits"
 _TOO_DEEP = f"it is nested more than {_MAX_DEPTH} levels deep"
 # One part of a dotted key, with the dot after it. The part may be quoted.
 _STEP = r"""(?>(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*)"""
-# A long key, or what may look like one: a text or a comment.
+# A long key (the group `key`). Texts and comments match too, without the group, so that no key is found inside them.
 _LONG_KEY = re.compile(
     rf"""(?P<key>(?<![\w-]){_STEP}{{{_MAX_DEPTH + 1}}})"""
     r"""|\"{3}(?:\\.|[^\\])*?\"{3}|'{3}.*?'{3}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*""",

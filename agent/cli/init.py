@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from agent.cli.questions import Questions
     from agent.cli.site_questions import SiteOptions
     from agent.commissioning.new_site import Existing
+    from agent.commissioning.scan import Request
     from drivers.catalogue import Catalogue
+    from drivers.profile import Profile
     from drivers.scan import SearchLocation
 
 _NO_SCAN = ("no", "none", "-")
@@ -94,6 +96,7 @@ def init(
     scanning = _ScanOptions(scan, no_scan, port, units, profile_dir)
     if before is not None and options.given:
         fail(f"{config} exists, and init only adds devices to it; edit the file to change the site", 2)
+    _require_valid(scanning)
     catalogue = _catalogue(scanning, config, before)
     ready = (
         _write_new(ask, config, options, scanning, catalogue)
@@ -156,7 +159,10 @@ def _write_new(
         say(f"The token is in {answers.token_file}.")
     say(f"The configuration is in {config}.")
     if not used:
-        say("No device is used yet: run the same command again to scan, or write [[device]] tables into the file.")
+        say(
+            f"No device is used yet: run `telemetry-agent init --config {shlex.quote(str(config))}` again to scan,"
+            " or write [[device]] tables into the file."
+        )
     return used
 
 
@@ -208,25 +214,18 @@ def _devices(ask: Questions, scanning: _ScanOptions, catalogue: Catalogue, befor
 def _scanned(ask: Questions, scanning: _ScanOptions, catalogue: Catalogue) -> list[SearchLocation]:
     """Return the hosts and serial ports that a scan finds; empty without a scan.
 
-    Ctrl-C ends the command. A wrong option of the scan is a usage error.
+    Ctrl-C ends the command.
     """
     from agent.commissioning import scan
-    from drivers.scan import TargetError
 
     profiles, mistakes = catalogue.profiles()
     for mistake in mistakes:
         complain(f"profile not used: {mistake}")
 
-    def request(targets: list[str]) -> scan.Request:
-        return scan.request(targets, scanning.ports, scanning.units, 1.0, None, None, "tcp", profiles)
-
-    try:
-        targets = _targets(ask, scanning, request)
-        if not targets:
-            return []
-        scanner, complete = scan.scan(*request(targets), profiles)
-    except TargetError as error:
-        fail(f"--scan: {error}", 2)
+    targets = _targets(ask, scanning)
+    if not targets:
+        return []
+    scanner, complete = scan.scan(*_request(scanning, targets, profiles), profiles)
     if not complete:
         fail("interrupted; nothing was written")
     if not any(place.units for place in scanner.places):
@@ -235,7 +234,28 @@ def _scanned(ask: Questions, scanning: _ScanOptions, catalogue: Catalogue) -> li
     return scanner.places
 
 
-def _targets(ask: Questions, scanning: _ScanOptions, request: Callable[[list[str]], object]) -> list[str]:
+def _request(scanning: _ScanOptions, targets: list[str], profiles: Sequence[Profile]) -> Request:
+    """Return what to scan. Raises TargetError."""
+    from agent.commissioning.scan import request
+
+    return request(targets, scanning.ports, scanning.units, 1.0, None, None, "tcp", profiles)
+
+
+def _require_valid(scanning: _ScanOptions) -> None:
+    """End the command if an option of the scan is wrong."""
+    from drivers.scan import TargetError
+
+    try:
+        _request(scanning, [], ())
+    except TargetError as error:
+        fail(str(error), 2)
+    try:
+        _request(scanning, scanning.targets or [], ())
+    except TargetError as error:
+        fail(f"--scan: {error}", 2)
+
+
+def _targets(ask: Questions, scanning: _ScanOptions) -> list[str]:
     """Return the networks, hosts and serial ports to scan: those of the options, or the answer to a question."""
     from agent.commissioning import local_places
     from drivers.scan import TargetError
@@ -243,7 +263,7 @@ def _targets(ask: Questions, scanning: _ScanOptions, request: Callable[[list[str
     def rule(text: str) -> str | None:
         try:
             if text.lower() not in _NO_SCAN:
-                request(text.split())
+                _request(scanning, text.split(), ())
         except TargetError as error:
             return str(error)
         return None

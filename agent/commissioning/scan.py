@@ -56,7 +56,7 @@ def request(
         raise TargetError(f"--timeout: must be seconds up to 60 (found {timeout_s:g})")
     settings = ScanSettings(
         ports=tuple(port_number(port) for port in ports or USUAL_PORTS),
-        units=parse_numbers(units, 0, MAX_UNIT_ID) if units else None,
+        units=_units(units) if units else None,
         likely_units=_by_frequency(profiles),
         timeout_s=timeout_s,
         serial_timeout_s=0.3 * timeout_s,
@@ -64,6 +64,13 @@ def request(
         transport=host_transport(transport),
     )
     return parse_targets(targets), settings
+
+
+def _units(text: str) -> tuple[int, ...]:
+    try:
+        return parse_numbers(text, 0, MAX_UNIT_ID)
+    except TargetError as error:
+        raise TargetError(f"--units: {error}") from None
 
 
 def host_transport(transport: str) -> TransportName:

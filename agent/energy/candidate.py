@@ -13,7 +13,7 @@ from agent.energy.days import Basis, Day, day_of
 NEVER = 1e15
 """The value of `Candidate.changed` while it is not known how long the counter has been unchanged. `changed` gets this
 value at the first reading of a path, and at a reset, a replacement or a new day. It keeps the value until the counter
-moves. `agent.energy.transitions` then assumes that the counter was unchanged at most since the previous reading."""
+moves. `agent.energy.transitions` then assumes that the counter last changed at the previous reading."""
 DAILY_S = 3 * 3600.0
 """Maximum seconds between the device's midnight and local midnight. Device clocks ignore summer time, use UTC, or
 drift."""
@@ -37,8 +37,8 @@ class Candidate(NamedTuple):
     value: float
     at: float
     changed: float
-    """Time of the last change of the counter, or `NEVER`. 0 if the clock went back, because the real time of the change
-    is then unknown."""
+    """Time of the last change of the counter, or `NEVER`. 0 if `Ledger.at` was moved back (`PATIENCE_S`), because the
+    real time of the change is then unknown."""
     observed_s: float
     """`Ledger.observed_s` at the reading."""
     cost: float

@@ -17,19 +17,18 @@ Invariants:
 
 1. If all transitions of a path are continuations, the total is the growth between its first and last reading. Glitches,
    restarts of the agent and missed readings between them do not change it.
-2. A transition that explains fewer seconds of readings than its price has no lasting effect, even if there are many
-   such transitions.
+2. A transition has no lasting effect if the readings after it on its path represent fewer seconds than its price. This
+   is also true of many such transitions.
 3. A transition adds at most the register's step plus the energy that the device can count in the time (`turnover`). At
-   the usual interval, a growth has no price if one of these explains it: the measured power, the mean power of the
-   counter, the `limits`, or the connection of a house or of the site. A larger growth has a price. So it counts only
-   when the readings of one to five minutes (at long intervals: two readings) confirm it. Until then, the `Basis` of the
-   day is ESTIMATED. In a gap, a growth up to `Turnover.gap_W` has no price, and counts at once. If the power seen so
-   far does not explain a growth, the `Basis` of the day stays ESTIMATED.
+   the usual interval, a growth has no price up to the power `Turnover.near_W`. A larger growth has a price. So it
+   counts only when the readings of one to five minutes (at long intervals: two readings) confirm it. Until then, the
+   `Basis` of the day is ESTIMATED. In a gap, a growth up to `Turnover.gap_W` has no price, and counts at once. If the
+   power seen so far does not explain a growth, the `Basis` of the day stays ESTIMATED.
 4. A rollover is possible only in a register with a known range.
 5. Undecided readings survive a restart, because the candidates are part of the saved state.
 6. An energy of a day is never negative.
 7. The `Basis` of a day shows whether energy of this day is estimated or not counted. Each event is reported at most
-   once, when it is decided or when many later events of its path are undecided.
+   once: when it is decided, or, although it is undecided, when its path has more than eight later events.
 8. The device's clock does not decide when a local day begins. A daily register is handled like any counter. The device
    may set it to zero at any hour, but at most once in 18 hours. The value of the register is used directly only at the
    first reading and after a gap over the device's midnight.

@@ -40,7 +40,10 @@ def replacement_of(path: Path) -> Path:
 
 
 def copy_of(path: Path) -> Path:
-    """Return the path of the copy of a removed queue, until the copy is complete. It never counts as the queue."""
+    """Return the path of the new file that is written if the file of the queue was removed while it was open.
+
+    A complete file gets the path of `replacement_of`. A file at this path never counts as the queue.
+    """
     return path.with_name(path.name + ".copy")
 
 
@@ -51,6 +54,7 @@ def remove_drafts(path: Path) -> None:
     """
     remove(replacement_of(path))
     remove(copy_of(path))
+    _draft_of_note(path).unlink(missing_ok=True)
 
 
 def queue_exists(path: Path) -> bool:
@@ -67,6 +71,11 @@ def read_note(path: Path) -> bytes:
         return b""
 
 
+def _draft_of_note(path: Path) -> Path:
+    note = note_of(path)
+    return note.with_name(note.name + ".new")
+
+
 def write_note(path: Path, content: bytes) -> None:
     """Replace the note of the queue at `path`, or delete it if `content` is empty.
 
@@ -74,7 +83,7 @@ def write_note(path: Path, content: bytes) -> None:
     function tries to delete the old note.
     """
     file = note_of(path)
-    draft = file.with_name(file.name + ".new")
+    draft = _draft_of_note(path)
     with contextlib.suppress(OSError):
         if content:
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE)

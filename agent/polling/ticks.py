@@ -5,9 +5,9 @@
   previous one, by the monotonic clock.
 - A tick that is already in the past, for example because the process was blocked, is skipped. The next tick is then
   later by whole intervals.
-- If it has moved by half a second or more (NTP at boot, the command `date`, drift), the next tick returns to its phase
-  (`phase_s`): it comes 0.5 to 1.5 intervals after the previous tick. So no push is repeated, and pushes do not
-  accumulate.
+- If the wall clock has moved by half a second or more against the ticks (NTP at boot, the command `date`, drift), the
+  next tick returns to its phase (`phase_s`): it comes 0.5 to 1.5 intervals after the previous tick. So no push is
+  repeated, and pushes do not accumulate.
 - If the label of that tick would be equal to the last label, or earlier by at most `WAIT_S`, the pushes wait until the
   label is later. So labels increase.
 - If the wall clock was set back by more than `WAIT_S`, the pushes do not wait, and the labels go back once.

@@ -131,7 +131,7 @@ class Validator:
         arrival = self._stream(message).arrived(at)
         notes = [f"{arrival.missing} missing before it"] if arrival.missing else []
         if arrival.surplus:
-            notes.append("no message with this time was missing; usually a message with another id has the same time")
+            notes.append("its time fills no gap; usually another message with the same time came before")
         if not arrival.late and abs(ahead := at - self.now()) > _CLOCK_OFF_S:
             notes.append(f"its time is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this clock")
         return Verdict(200, message=message, late=arrival.late, missing=arrival.missing, notes=tuple(notes))

@@ -6,7 +6,7 @@ The lock is on the directory itself, so it needs no file and also works on a rea
 If the directory cannot be opened, or if its file system does not support locks, the process runs without a lock.
 
 If another directory replaces the locked one at its path, `check_locks` locks the new one too. The daemon calls
-`check_locks` every few seconds, and before it opens a file for writing.
+`check_locks` every few seconds, and before it opens a queue, its note or the energies for writing.
 """
 
 from __future__ import annotations

@@ -36,9 +36,10 @@ class MarkComparison:
         self.unknown: list[FamilyMark] = []
         """Families with a mark that got no reply or was skipped."""
         self.tables: frozenset[Table] = frozenset()
-        """The tables from which the device returned registers."""
+        """The tables from which the device returned the first mark of a family."""
         self.exhausted = False
-        """Whether `most_silences` requests got no reply. The remaining marks are then skipped."""
+        """Whether `most_silences` requests were silent, or as many repetitions. Marks that were not read yet are then
+        skipped."""
         self._reader = reader
         self._most_silences = most_silences
         self._silences_left = most_silences

@@ -12,8 +12,8 @@ battery charged or discharged for the first time (`SunSpecLayout.hybrid`):
 
 - Solar power is the power of the PV inputs if the device names its battery inputs. Otherwise it is AC power plus charge
   power.
-- The other quantities of the inverter model that include the battery are omitted (`MIXED`). For example, its lifetime
-  counter counts energy from the battery as production.
+- The other quantities of the inverter model that would count as production are omitted (`MIXED`). For example, its
+  lifetime counter counts energy from the battery as production.
 
 Before that, no quantity is omitted. Solar power is then the power of the PV inputs if the device names its battery
 inputs, otherwise the AC power. This also applies if no model has the charge power: for example, model 124 has only the
@@ -63,7 +63,8 @@ _Inputs = dict[Model, Sequence[DcInput]]
 _AC_POWER: Key = (SOLAR, Quantity.ACTIVE_POWER, None)
 _CHARGE_POWER: Key = (STORAGE, Quantity.ACTIVE_POWER, None)
 MIXED = frozenset({Quantity.ACTIVE_POWER, Quantity.PRODUCED_ENERGY, Quantity.DC_POWER, Quantity.DC_CURRENT})
-"""The quantities of an inverter model that include the power or the energy of the battery."""
+"""The quantities of an inverter model that include the battery, and that would count as production. AC current and
+apparent power are sent as measured."""
 
 _ADDITIVE = frozenset({Unit.W, Unit.VAR, Unit.VA, Unit.WH, Unit.A})
 """The units of quantities that are added over several inverters or batteries."""
@@ -99,7 +100,7 @@ class SunSpecLayout:
     """The recipes that are used after the battery charged or discharged for the first time. They are also used at a
     poll that cannot read the charge power, or reads an invalid one."""
     battery: Formula | None
-    """The charge power, or None if no model has it."""
+    """The charge power, or None if it is not known for every battery."""
     charges: tuple[int, ...]
     """The indices of the cells with a charge power: one for each battery, and one for each battery input."""
 
@@ -242,8 +243,8 @@ class _LayoutBuilder:
         """Add the offers of the DC inputs of all inverters.
 
         - An offer of battery inputs is the sum over the inverters that name their battery inputs.
-        - If all inverters name their battery inputs, the offers of PV inputs are not added, but returned.
-        - Otherwise the DC power of the PV inputs is added, their other quantities are omitted, and the result is empty.
+        - If all inverters name their battery inputs, the offers of PV inputs are returned, and not put into `_offers`.
+        - Otherwise only the DC power of the PV inputs is put into `_offers`, and the result is empty.
         """
         devices = self._inverters if len(self._inverters) > 1 else [self._chain]
         inputs = [_inputs_of(each, channels) for each in devices]

@@ -429,6 +429,25 @@ def test_what_stops_it_is_told_before_the_first_question(tmp_path: Path) -> None
     assert not new.exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--units", "1-999"], "--units: must be numbers 0..255 such as 1,3,10-20 (found '1-999')"),
+        (["--port", "99999"], "--port: must be 1..65535 (found 99999)"),
+        (["--scan", "127.0.0.1:502"], "--scan: must be a host"),
+    ],
+)
+def test_a_wrong_option_of_the_scan_is_told_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], says: str
+) -> None:
+    config = tmp_path / "site.toml"
+    answered(monkeypatch, *ANSWERS[:3])
+    wrong = init(config, *options)
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith(f"telemetry-agent: {says}")
+    assert not config.exists()
+
+
 Nodes = dict[NodeType, str]
 METER = Match("eastron-sdm630", Kind.METER, frozenset(), "Eastron SDM630", "by holding 64514")
 HYBRID = Match("sunspec", Kind.HYBRID, frozenset({NodeType.SOLAR, NodeType.GRID}), "Acme hybrid", "by its models")

@@ -513,7 +513,7 @@ def test_what_a_power_cut_left_of_a_copy_takes_no_space_for_ever(tmp_path: Path,
     outbox = opened(path)
     ids = ids_of(outbox.put([b"1"]))
     outbox.close()
-    for name in ("o.sqlite3.new", "o.sqlite3.copy", "o.sqlite3.copy-wal"):
+    for name in ("o.sqlite3.new", "o.sqlite3.copy", "o.sqlite3.copy-wal", "o.sqlite3.note.new"):
         (tmp_path / name).write_bytes(bytes(5000))
     if end == "delete":
         delete_queue(path)

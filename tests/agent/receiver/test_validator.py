@@ -199,7 +199,7 @@ def test_what_is_odd_is_said() -> None:
     assert judge.judge(headers("a"), body(time=NOW + 3600)).notes == ("its time is 3600 s ahead of this clock",)
     again = judge.judge(headers("b"), body(time=NOW + 3600))
     assert again.status == 200
-    surplus = "no message with this time was missing; usually a message with another id has the same time"
+    surplus = "its time fills no gap; usually another message with the same time came before"
     assert again.notes[0] == surplus
     judge.judge(headers("c"), body(time=NOW + 3660))
     between = judge.judge(headers("d"), body(time=NOW + 3630))
