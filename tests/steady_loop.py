@@ -56,6 +56,16 @@ class SteadyLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._steady.now
 
+    @property
+    def has_ready(self) -> bool:
+        """Whether a task or callback, other than the one that asks, is ready to run."""
+        return bool(self._ready)  # type: ignore[attr-defined]
+
+    @property
+    def has_connections(self) -> bool:
+        """Whether the loop watches more than its own pair of sockets, by which threads wake it."""
+        return len(self._steady.get_map()) > 1
+
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         work: asyncio.Future[T] = super().run_in_executor(executor, func, *args)
         self.in_threads.add(work)

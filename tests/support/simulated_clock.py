@@ -15,9 +15,16 @@ async def settled() -> None:
     while True:
         for _ in range(10):
             await asyncio.sleep(0)
+            if _all_wait(loop):
+                break
         if not isinstance(loop, SteadyLoop) or not loop.in_threads:
             break
         await asyncio.wait(loop.in_threads)
+
+
+def _all_wait(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether only a timer, a thread or this task can make another task run."""
+    return isinstance(loop, SteadyLoop) and not loop.has_ready and not loop.has_connections
 
 
 class DrivenClock:
@@ -58,8 +65,10 @@ class DrivenClock:
     async def advance(self, seconds: float) -> None:
         """Advance the time. Each sleeping task wakes at its time, and runs before the time advances further."""
         end = self._monotonic + seconds
+        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(0.001)
+            if not isinstance(loop, SteadyLoop) or loop.has_connections:
+                await asyncio.sleep(0.001)  # for the data that are in transit
             await settled()
             due = [at for at, woken in self._sleepers if at <= end and not woken.is_set()]
             if not due:
