@@ -1161,7 +1161,7 @@ def test_a_value_at_the_end_of_its_range_is_sent(store: EnergyStore, power: floa
     assert body(totals)["solar"] == {"active_power_W": sent}
 
 
-@hsettings(max_examples=300)
+@hsettings(max_examples=150)
 @given(st.dictionaries(st.sampled_from([q.value for q in Quantity if q.unit]), st.floats() | st.floats(-2, 102)))
 def test_whatever_is_read_what_leaves_is_valid(values: dict[str, float]) -> None:
     nodes = [Node(type_, type_, Kind.METER) for type_ in NodeType]

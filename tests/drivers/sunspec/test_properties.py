@@ -154,7 +154,7 @@ WILD_MODEL = st.builds(
 
 
 @given(st.lists(WILD_MODEL, max_size=6), st.one_of(st.none(), st.integers(1, 125)))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_nonsense_is_an_error_or_finite_numbers(models: list[list[int]], max_registers: int | None) -> None:
     run = [*SUNS, *(word for each in models for word in each), *END]
     reader = FakeReader(dict(enumerate(run, 40000)))
