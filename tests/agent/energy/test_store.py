@@ -245,16 +245,17 @@ def test_a_disk_that_fills_up_is_told_once_and_energies_are_saved_when_it_has_ro
     store = EnergyStore.open(disk / "energy.sqlite3")
     with capture_logs() as logs:
         for count in (2000, 4000):  # the second time the file has to grow again
+            many = ledgers(count)
             assert not store.in_memory
             filler = fill(disk)
             for _ in range(3):
-                store.save(ledgers(count))
+                store.save(many)
                 assert store.in_memory
             filler.unlink()
             for _ in range(2):
-                store.save(ledgers(count))
+                store.save(many)
                 assert not store.in_memory
-            assert store.load() == ledgers(count)
+            assert store.load() == many
     store.close()
     told = [entry["event"] for entry in logs if entry["log_level"] != "debug"]
     assert told == ["energies_not_saved", "energies_recovered"] * 2
