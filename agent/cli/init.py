@@ -218,13 +218,12 @@ def _scanned(ask: Questions, scanning: _ScanOptions, catalogue: Catalogue) -> li
     """
     from agent.commissioning import scan
 
-    profiles, mistakes = catalogue.profiles()
-    for mistake in mistakes:
-        complain(f"profile not used: {mistake}")
-
     targets = _targets(ask, scanning)
     if not targets:
         return []
+    profiles, mistakes = catalogue.profiles()
+    for mistake in mistakes:
+        complain(f"profile not used: {mistake}")
     scanner, complete = scan.scan(*_request(scanning, targets, profiles), profiles)
     if not complete:
         fail("interrupted; nothing was written")
