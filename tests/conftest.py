@@ -18,12 +18,12 @@ from hypothesis.internal.conjecture import engine
 
 from agent.commissioning.queue_place import why_not_kept
 from agent.runtime import logging_setup
-from drivers.profile import Profile
 from drivers.simulator.modbus_server import SimulatedUnit
 from tests import hunt
 from tests.faults import pty, wire
 from tests.faults.certificates import Authority
 from tests.steady_loop import SteadyLoop
+from tests.support.profiles import load_once
 from tests.support.simulated_loop import SimulatedLoop
 
 # A slow machine is no failure: no profile limits the time of an example. `steady` tries the same examples in each run,
@@ -121,14 +121,8 @@ def any_clock_will_do() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def the_profiles_are_loaded_once() -> Iterator[None]:
     """A command that looks at all of them would load them again."""
-
-    def load(path: Path) -> Profile:
-        from tests.support.profiles import load_once  # loads all: not for a single test that needs none
-
-        return load_once(path)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("drivers.catalogue.load", load)
+        patch.setattr("drivers.catalogue.load", load_once)
         yield
 
 

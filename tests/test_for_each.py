@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cases import for_each
-
 ROOT = Path(__file__).parents[1]
 TABLES = """\
 import asyncio
@@ -34,6 +32,10 @@ async def test_texts(number: int, text: str) -> None:
 @for_each("number", [7])
 def test_all_pass(number: int) -> None:
     assert number == 7
+
+@for_each("number", [])
+def test_no_row(number: int) -> None:
+    pass
 """
 
 
@@ -57,11 +59,11 @@ def test_every_row_that_fails_is_named_with_its_assertion(tmp_path: Path) -> Non
         ("FAILED", "test_numbers"),
         ("SUBFAILED[six]", "test_texts"),
         ("FAILED", "test_texts"),
+        ("FAILED", "test_no_row"),
     ]
-    assert re.findall(r"^E +((?:assert|Failed).*)", ran.stdout, re.MULTILINE) == ["assert (2 + 1) != 3", "Failed: four"]
+    assert re.findall(r"^E +((?:assert|Failed).*)", ran.stdout, re.MULTILINE) == [
+        "assert (2 + 1) != 3",
+        "Failed: four",
+        "Failed: there is no row of number",
+    ]
     assert "1 passed" in ran.stdout
-
-
-def test_a_table_without_rows_is_refused() -> None:
-    with pytest.raises(ValueError, match="number"):
-        for_each("number", [])

@@ -25,31 +25,35 @@ def for_each(
 
     `names` and `rows` are those of `pytest.mark.parametrize`. `name_of` returns the name of a row for the report.
 
-    Raises ValueError if there is no row: the test would always pass.
+    `rows` are read when the test runs, so that collection does not compute them. A test without rows fails.
     """
-    table = [
-        (name_of(row), {names: row} if isinstance(names, str) else dict(zip(names, row, strict=True))) for row in rows
-    ]
-    if not table:
-        raise ValueError(f"no row has {names}")
+    arguments = (names,) if isinstance(names, str) else names
+
+    def table() -> Iterator[tuple[str, dict[str, Any]]]:
+        empty = True
+        for row in rows:
+            empty = False
+            yield name_of(row), dict(zip(arguments, (row,) if isinstance(names, str) else row, strict=True))
+        if empty:
+            pytest.fail(f"there is no row of {names}")
 
     def decorated(test: Test) -> Test:
         @wraps(test)
         def run(subtests: pytest.Subtests, **fixtures: Any) -> None:
-            for name, row in table:
+            for name, row in table():
                 with _reported(subtests, name):
                     test(**row, **fixtures)
 
         @wraps(test)
         async def run_async(subtests: pytest.Subtests, **fixtures: Any) -> None:
-            for name, row in table:
+            for name, row in table():
                 with _reported(subtests, name):
                     await test(**row, **fixtures)
 
         chosen: Any = run_async if inspect.iscoroutinefunction(test) else run
         # pytest reads the names of the fixtures from the signature.
         signature = inspect.signature(test)
-        fixtures = [each for name, each in signature.parameters.items() if name not in table[0][1]]
+        fixtures = [each for name, each in signature.parameters.items() if name not in arguments]
         subtests = inspect.Parameter("subtests", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         chosen.__signature__ = signature.replace(parameters=[subtests, *fixtures])
         return chosen  # type: ignore[no-any-return]

@@ -1,7 +1,8 @@
-"""The built-in profiles. Each is loaded once per process, because loading all of them takes half a second."""
+"""The built-in profiles. Each is loaded when a test needs it, once per process: loading all takes half a second."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -15,5 +16,28 @@ def load_once(path: Path) -> Profile:
     return _built_in(path) if path.parent == BUILT_IN else load(path)
 
 
-PROFILES: dict[str, Profile] = {name: load_once(path) for name, path in profile_files().items()}
-"""Driver name → profile."""
+class Profiles(Mapping[str, Profile]):
+    """Driver name → built-in profile, for the profiles of which `has` is true."""
+
+    def __init__(self, has: Callable[[Profile], bool] = lambda _: True) -> None:
+        self._files = profile_files()
+        self._has = has
+
+    def __getitem__(self, name: str) -> Profile:
+        if self._has(profile := load_once(self._files[name])):
+            return profile
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._files if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+PROFILES = Profiles()
+BY_REGISTERS = Profiles(lambda profile: profile.driver is None)
+
+
+def families() -> list[Profile]:
+    return list(PROFILES.values())

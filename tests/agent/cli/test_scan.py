@@ -21,7 +21,7 @@ from drivers.model import Table
 from tests.agent.cli.test_hostile_files import assert_told
 from tests.faults.modbus import FaultServer
 from tests.support.in_process import call_inside
-from tests.support.profiles import PROFILES
+from tests.support.profiles import families
 from tests.support.site import configuration
 from tests.support.terminal import written_to
 
@@ -208,7 +208,7 @@ async def test_a_peer_that_babbles_ends_in_a_few_plain_lines(seed: int) -> None:
 
 
 def test_the_usual_units_are_few_the_likely_first_and_named() -> None:
-    profiles = list(PROFILES.values())
+    profiles = families()
     targets, settings = scan.request(["192.0.2.1"], None, "", 1.0, None, None, "tcp", profiles)
     units = settings.usual_units(serial=False)
     assert units[:10] == tuple(range(1, 11))

@@ -17,7 +17,7 @@ from drivers.simulator.modbus_server import Image, ModbusServer, SimulatedUnit
 from drivers.simulator.register_image import profile_unit
 from drivers.simulator.sunspec_units import battery_model, inverter_model, meter_model, sunspec_unit
 from tests.support.cases import for_each
-from tests.support.profiles import PROFILES
+from tests.support.profiles import BY_REGISTERS, PROFILES, Profiles
 
 # Export, production, discharge, consumption: where a sign can be wrong, it is negative here.
 POWER_W = dict.fromkeys(NodeType, 4200.0) | {NodeType.GRID: -4200.0, NodeType.STORAGE: -4200.0}
@@ -125,7 +125,7 @@ async def payload_of(folder: Path, name: str, profile: Profile) -> dict[str, Any
     return {type_: fields for node in nodes.values() for type_, fields in node.items()}
 
 
-@for_each("name", [name for name, profile in PROFILES.items() if profile.driver is None])
+@for_each("name", BY_REGISTERS)
 async def test_a_family_fills_the_fields_of_its_types(tmp_path: Path, name: str) -> None:
     profile = PROFILES[name]
     payload = await payload_of(tmp_path, name, profile)
@@ -142,7 +142,7 @@ async def test_a_family_fills_the_fields_of_its_types(tmp_path: Path, name: str)
         assert (name_ in payload.get(type_, {})) == ((type_, quantity) in quantities)
 
 
-@for_each("name", [name for name, profile in PROFILES.items() if profile.driver is not None])
+@for_each("name", Profiles(lambda profile: profile.driver is not None))
 async def test_a_sunspec_family_fills_the_fields_of_its_types(tmp_path: Path, name: str) -> None:
     profile = PROFILES[name]
     payload = await payload_of(tmp_path, name, profile)

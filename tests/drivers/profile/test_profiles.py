@@ -7,7 +7,7 @@ import runpy
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -31,10 +31,9 @@ from drivers.simulator.modbus_server import Image, ModbusServer, SimulatedUnit
 from drivers.simulator.register_image import profile_unit
 from drivers.sunspec.driver import SunSpec
 from tests.support.cases import for_each
-from tests.support.profiles import PROFILES
+from tests.support.profiles import BY_REGISTERS, PROFILES, Profiles
 
-BY_REGISTERS = [name for name, profile in PROFILES.items() if profile.driver is None]
-REAL = [name for name in PROFILES if not name.startswith("simulated-")]
+REAL = Profiles(lambda profile: not profile.name.startswith("simulated-"))
 
 # What a site shows: multiples of the coarsest register in use, and far enough from 0 that a wrong scale is seen.
 SHOWN: dict[Quantity, Value] = {
@@ -376,10 +375,12 @@ async def test_what_a_device_shows_is_read_back(name: str) -> None:
             assert found[key] == expected, key
 
 
-VARIANTS = [(name, variant.name) for name in BY_REGISTERS for variant in PROFILES[name].variants]
+def variants() -> Iterator[tuple[str, str]]:
+    for name, profile in BY_REGISTERS.items():
+        yield from ((name, variant.name) for variant in profile.variants)
 
 
-@for_each(("name", "variant_name"), VARIANTS)
+@for_each(("name", "variant_name"), variants())
 async def test_a_variant_is_read_back_where_its_mark_holds(name: str, variant_name: str) -> None:
     profile = PROFILES[name]
     (variant,) = [each for each in profile.variants if each.name == variant_name]
@@ -509,8 +510,8 @@ def test_quirks_have_a_reason(name: str) -> None:
 
 def test_there_are_fifty_families_over_all_types() -> None:
     assert len(REAL) >= 50
-    types = {PROFILES[name].kind.usual for name in REAL if PROFILES[name].kind is not Kind.HYBRID}
-    types |= {node for name in REAL for node in PROFILES[name].nodes}
+    types = {profile.kind.usual for profile in REAL.values() if profile.kind is not Kind.HYBRID}
+    types |= {node for profile in REAL.values() for node in profile.nodes}
     assert types == set(NodeType)
 
 
@@ -533,7 +534,7 @@ def test_a_family_that_is_identified_as_another_has_no_mark_of_its_own() -> None
         assert all(PROFILES[other].identify is not None for other in profile.identified_as), name
 
 
-@for_each("name", [name for name in PROFILES if PROFILES[name].driver])
+@for_each("name", Profiles(lambda profile: profile.driver is not None))
 def test_a_sunspec_family_brings_its_quirks_to_the_sunspec_driver(name: str) -> None:
     profile = PROFILES[name]
     driver = Catalogue().create(name, ReadOptions())
@@ -690,7 +691,7 @@ def test_a_readme_without_the_place_of_the_list_is_refused(text: str) -> None:
 
 
 def test_the_page_says_how_well_each_is_known() -> None:
-    text = page([PROFILES[name] for name in REAL], {"keba-kecontact": ["variable_power_load_keba_p40.json"]})
+    text = page(list(REAL.values()), {"keba-kecontact": ["variable_power_load_keba_p40.json"]})
     sections = {name: rest for name, _, rest in (part.partition("`\n") for part in text.split("\n### `")[1:])}
     assert sections.keys() == set(REAL)
     for name, section in sections.items():

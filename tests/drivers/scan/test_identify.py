@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,11 +24,10 @@ from drivers.simulator.modbus_server import SimulatedUnit
 from drivers.simulator.register_image import profile_unit
 from drivers.simulator.sunspec_units import inverter_model, sunspec_unit
 from tests.support.cases import for_each
-from tests.support.profiles import PROFILES
+from tests.support.profiles import PROFILES, Profiles, families
 
 DUMPS = Path(__file__).parents[2] / "fixtures" / "dumps"
-FAMILIES = list(PROFILES.values())
-MARKED = {name: profile for name, profile in PROFILES.items() if profile.identify is not None}
+MARKED = Profiles(lambda profile: profile.identify is not None)
 
 
 def mark(name: str) -> Mark:
@@ -37,8 +36,10 @@ def mark(name: str) -> Mark:
     return found
 
 
-FIRST_AND_LAST = [(name, of) for name in MARKED for of in sorted({0, len(mark(name).spans) - 1})]
-"""The family, and a place in the spans of its mark."""
+def first_and_last() -> Iterator[tuple[str, int]]:
+    """Yield each family and the places of the first and the last of the spans of its mark."""
+    for name in MARKED:
+        yield from ((name, of) for of in sorted({0, len(mark(name).spans) - 1}))
 
 
 def unit_with_the_name(name: str, unit_id: int) -> Dump:
@@ -53,7 +54,7 @@ def unit_with_the_name(name: str, unit_id: int) -> Dump:
 @for_each("name", MARKED)
 async def test_a_family_is_recognised_by_its_mark(name: str) -> None:
     image = profile_unit(MARKED[name], dict).image()
-    identity = await Identifier(FAMILIES, time.monotonic).identify(
+    identity = await Identifier(families(), time.monotonic).identify(
         Dump({table: dict(words) for table, words in image.items()}),
         elsewhere=lambda unit_id: unit_with_the_name(name, unit_id),
     )
@@ -68,7 +69,7 @@ async def test_a_family_is_recognised_by_its_mark(name: str) -> None:
 @for_each("path", sorted(DUMPS.glob("*.json")), lambda path: path.stem)
 async def test_the_words_of_a_real_device_are_no_other_family(path: Path) -> None:
     dump = load_dump(path)
-    identity = await Identifier(FAMILIES, time.monotonic).identify(dump)
+    identity = await Identifier(families(), time.monotonic).identify(dump)
     found = {match.driver for match in identity.matches}
     family = PROFILES[dump.about["driver"]]
     if family.driver is not None:
@@ -90,7 +91,7 @@ class Counting:
 
 async def test_all_families_are_told_apart_in_few_requests() -> None:
     device = Counting(Dump())
-    identity = await Identifier(FAMILIES, time.monotonic).identify(device, sunspec=False)
+    identity = await Identifier(families(), time.monotonic).identify(device, sunspec=False)
     assert not identity.matches
     assert [each.table for each in device.asked[40:]] in ([], [Table.COIL]), "what has no register may be a relay board"
     assert len(set(device.asked)) == len(device.asked)
@@ -105,7 +106,7 @@ class Silent(Counting):
 async def test_a_device_that_is_silent_where_it_has_nothing_is_asked_for_the_likely_marks() -> None:
     """Each costs a time-out."""
     device = Silent(Dump())
-    identity = await Identifier(FAMILIES, time.monotonic).identify(device, unit_id=247, sunspec=False)
+    identity = await Identifier(families(), time.monotonic).identify(device, unit_id=247, sunspec=False)
     assert not identity.matches
     assert len(device.asked) <= 12
     usual = {mark(name).span for name in MARKED if MARKED[name].link.unit_id == 247}
@@ -134,18 +135,18 @@ def lossy(name: str, lost: int, *, of: int = 0) -> Lossy:
     return Lossy(dump, lost={mark(name).spans[of]: lost})
 
 
-@for_each(("name", "of"), FIRST_AND_LAST)
+@for_each(("name", "of"), first_and_last())
 async def test_a_lost_reply_does_not_change_the_family(name: str, of: int) -> None:
-    identity = await Identifier(FAMILIES, time.monotonic).identify(
+    identity = await Identifier(families(), time.monotonic).identify(
         lossy(name, 1, of=of), elsewhere=lambda unit_id: unit_with_the_name(name, unit_id), sunspec=False
     )
     assert identity.matches[0].driver == name
     assert identity.unanswered == ()
 
 
-@for_each(("name", "of"), FIRST_AND_LAST)
+@for_each(("name", "of"), first_and_last())
 async def test_a_family_whose_mark_gets_no_reply_stays_possible(name: str, of: int) -> None:
-    identity = await Identifier(FAMILIES, time.monotonic).identify(
+    identity = await Identifier(families(), time.monotonic).identify(
         lossy(name, 99, of=of), elsewhere=lambda unit_id: unit_with_the_name(name, unit_id)
     )
     assert name not in {match.driver for match in identity.matches}
@@ -155,7 +156,7 @@ async def test_a_family_whose_mark_gets_no_reply_stays_possible(name: str, of: i
 async def test_a_lost_name_at_another_unit_is_read_again() -> None:
     there = next(each for each in mark("alfen-eve").also if each.unit_id is not None)
     name = Lossy(unit_with_the_name("alfen-eve", 200), lost={there.span: 1})
-    identity = await Identifier(FAMILIES, time.monotonic).identify(lossy("alfen-eve", 0), elsewhere=lambda _: name)
+    identity = await Identifier(families(), time.monotonic).identify(lossy("alfen-eve", 0), elsewhere=lambda _: name)
     assert identity.matches[0].driver == "alfen-eve"
 
 
@@ -231,7 +232,7 @@ async def test_the_longest_mark_decides_whatever_unit_ids_are_usual(tmp_path: Pa
 
 async def test_a_family_with_more_marks_stands_before_one_with_fewer() -> None:
     image = profile_unit(MARKED["huawei-sun2000"], dict).image()
-    identity = await Identifier(FAMILIES, time.monotonic).identify(
+    identity = await Identifier(families(), time.monotonic).identify(
         Dump({table: dict(words) for table, words in image.items()})
     )
     assert [match.driver for match in identity.matches] == ["huawei-sun2000", "huawei-sun2000-inverter"]
@@ -252,7 +253,7 @@ def test_a_letter_is_no_empty_register_and_no_number(words: list[int], found: bo
 
 
 async def test_a_device_with_coils_only_is_probably_a_relay_board() -> None:
-    identifier = Identifier(FAMILIES, time.monotonic)
+    identifier = Identifier(families(), time.monotonic)
     relay = await identifier.identify(Dump({Table.COIL: {0: 1}}))
     assert (relay.matches, relay.likely, relay.tables) == ([], ("relay",), frozenset({Table.COIL}))
     nothing = await identifier.identify(Dump({}))
@@ -280,7 +281,7 @@ async def test_the_time_of_a_poll_does_not_contain_what_the_first_poll_learns(un
             return await self.dump.read(table, address, count)
 
     reader = Slow()
-    identifier = Identifier(FAMILIES, lambda: float(len(asked)))
+    identifier = Identifier(families(), lambda: float(len(asked)))
     identity = await identifier.identify(reader)
     await identifier.measure(reader, identity)
     driver = Catalogue().create(identity.matches[0].driver, ReadOptions())

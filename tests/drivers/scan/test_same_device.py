@@ -27,12 +27,11 @@ from tests.drivers.scan.test_scanner import LOCAL, QUICK, at, gateway, marked
 from tests.faults.device import Faults
 from tests.faults.modbus import FaultServer
 from tests.faults.sunspec import common, device, inverter, meter, text
-from tests.support.profiles import PROFILES
+from tests.support.profiles import PROFILES, families
 
 # Every unit replies, so no time-out passes. A slow machine changes nothing.
 PATIENT = replace(QUICK, timeout_s=60.0, gateway_timeout_s=60.0)
 CASES = Path(__file__).parents[2] / "fixtures" / "cases"
-FAMILIES = list(PROFILES.values())
 
 
 def words_of(runs: Mapping[str, list[int]]) -> dict[int, int]:
@@ -49,7 +48,7 @@ async def scanned(registers: dict[tuple[int, Table], dict[int, int]], units: tup
         for unit in range(256):
             if (unit, Table.HOLDING) not in registers:
                 server.unit_faults[unit] = Faults(exception=11)
-        scanner = Scanner(replace(at(server), units=units), Identifier(FAMILIES, time.monotonic))
+        scanner = Scanner(replace(at(server), units=units), Identifier(families(), time.monotonic))
         await scanner.run(LOCAL)
         (place,) = scanner.places
     return place
@@ -150,7 +149,7 @@ async def test_what_is_not_recognised_is_described() -> None:
     registers = {(1, Table.HOLDING): {0: 5}, (1, Table.INPUT): {0: 1, 1: 2}}
     async with FaultServer(registers) as server:
         server.faults.labels = (b"Eastron", b"SDM-X", b"V1")
-        scanner = Scanner(at(server), Identifier(FAMILIES, time.monotonic))
+        scanner = Scanner(at(server), Identifier(families(), time.monotonic))
         await scanner.run(LOCAL)
     text = device_tables(scanner.places)
     assert "its name is Eastron SDM-X V1" in text
@@ -179,7 +178,7 @@ async def test_what_scan_proposes_reads_the_truth_when_pasted() -> None:
     async with FaultServer(registers) as server:
         for unit in set(range(256)) - {3, 5, 126}:
             server.unit_faults[unit] = Faults(exception=11)
-        scanner = Scanner(at(server), Identifier(FAMILIES, time.monotonic))
+        scanner = Scanner(at(server), Identifier(families(), time.monotonic))
         await scanner.run(LOCAL)
         site = build(parse(tomllib.loads(SITE + device_tables(scanner.places)), {}, "site.toml"), "site.toml")
         powers = {}
@@ -259,7 +258,7 @@ async def two(
         other.host = f"127.0.0.{hosts}"
         await stack.enter_async_context(other)
         ports = (one.port,) if hosts == 2 else (one.port, other.port)
-        scanner = Scanner(replace(PATIENT, ports=ports, units=(1,)), Identifier(FAMILIES, time.monotonic))
+        scanner = Scanner(replace(PATIENT, ports=ports, units=(1,)), Identifier(families(), time.monotonic))
         await scanner.run(Targets(hosts=("127.0.0.1", "127.0.0.2")[:hosts]))
     return scanner.places
 
@@ -347,7 +346,7 @@ async def test_a_gateway_that_replies_for_dead_units_as_the_first_one_hides_no_d
     registers = {(unit, table): words for unit in range(256) for (_, table), words in first.items()}
     registers |= {(2, table): words for (_, table), words in second.items()}
     async with FaultServer(registers) as server:
-        scanner = Scanner(at(server, settings=PATIENT), Identifier(FAMILIES, time.monotonic))
+        scanner = Scanner(at(server, settings=PATIENT), Identifier(families(), time.monotonic))
         await scanner.run(LOCAL)
     (place,) = scanner.places
     assert [unit.unit_id for unit in place.units] == [1, 2]
@@ -359,7 +358,7 @@ async def test_a_gateway_that_replies_for_dead_units_as_the_first_one_hides_no_d
 async def test_such_a_gateway_hides_no_second_chain_of_inverters() -> None:
     registers = {(unit, Table.HOLDING): chain_of(*("CD" if unit == 2 else "AB")) for unit in range(256)}
     async with FaultServer(registers) as server:
-        scanner = Scanner(at(server, settings=PATIENT), Identifier(FAMILIES, time.monotonic))
+        scanner = Scanner(at(server, settings=PATIENT), Identifier(families(), time.monotonic))
         await scanner.run(LOCAL)
     assert [unit.unit_id for place in scanner.places for unit in place.units] == [1, 2]
 

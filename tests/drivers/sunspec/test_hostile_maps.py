@@ -18,7 +18,7 @@ from drivers.model import Table
 from drivers.scan import FoundUnit, Identifier, SearchLocation
 from drivers.sunspec.driver import SunSpec
 from tests.faults.sunspec import SUNS, FakeReader, common, inverter, model, words
-from tests.support.profiles import PROFILES
+from tests.support.profiles import PROFILES, families
 
 MOST_READS = 400
 KNOWN = [1, 101, 103, 111, 113, 120, 124, 160, 201, 203, 213, 701, 704, 713, 714, 801, 802, 803, 804, 805]
@@ -99,7 +99,7 @@ def test_what_a_scan_prints_can_be_pasted_whatever_the_device_says(
     chain: list[int], filler: list[int], labels: list[str]
 ) -> None:
     device = AnyDevice(chain, filler)
-    identity = asyncio.run(Identifier(list(PROFILES.values()), lambda: 0.0).identify(device))
+    identity = asyncio.run(Identifier(families(), lambda: 0.0).identify(device))
     identity.labels = tuple(labels)
     place = SearchLocation(LinkSettings(host="10.0.0.1"), [FoundUnit(1, identity)], note="".join(labels))
     text = device_tables([place])
