@@ -15,8 +15,7 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-
-import pytest
+from unittest import mock
 
 from drivers.modbus import serial_port
 
@@ -89,8 +88,7 @@ def without_delay() -> Iterator[None]:
         else:
             line.client_writes(self, lambda: real(self, data), len(data))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transport, "write", write)
+    with mock.patch.object(transport, "write", write):
         yield
 
 
