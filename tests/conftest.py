@@ -95,7 +95,7 @@ def only_reads_on_the_wire() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def serial_lines_are_as_fast_as_they_look() -> Iterator[None]:
+def serial_lines_have_no_delay() -> Iterator[None]:
     with pty.without_delay():
         yield
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Permissions and owner of a file. None stands for the user or the group of this process."""
+    """Permissions and owner of a file. None means the user or the group of this process."""
 
     mode: int
     uid: int | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from drivers.driver import Reader
-from drivers.errors import RefusedError
 from drivers.profile.layout import Words
 from drivers.profile.mark import Mark
 from drivers.profile.repeat import Repeat
@@ -21,17 +20,10 @@ class SelectionReader(LastingRefusals):
         Tries all spans before it raises a passing refusal.
         """
         found: dict[Span, Words] = {}
-        passing: list[RefusedError] = []
         for span in spans:
-            try:
-                words = await self.read(reader, span)
-            except RefusedError as error:
-                passing.append(error)
-            else:
-                if words is not None:
-                    found[span] = words
-        if passing:
-            raise passing[0]
+            if (words := await self.read(reader, span)) is not None:
+                found[span] = words
+        self.raise_passing()
         return found
 
     async def blocks(self, reader: Reader, repeat: Repeat, present: Mark, least: int) -> int:
@@ -42,6 +34,7 @@ class SelectionReader(LastingRefusals):
         count = least
         while count < repeat.most and await self._holds(reader, present.moved(count * repeat.step)):
             count += 1
+        self.raise_passing()
         return count
 
     async def _holds(self, reader: Reader, mark: Mark) -> bool:

@@ -134,7 +134,7 @@ class ModelDiscovery:
 
 
 async def identify(reader: Reader, models: Collection[Model], refusals: LastingRefusals) -> CommonModel:
-    """Return the texts of the first common model. A text that the device lastingly refuses is empty.
+    """Return the texts of the first common model. A text that the device refuses is empty.
 
     Later common models describe attached devices such as meters.
     """
@@ -171,7 +171,7 @@ async def _string(reader: Reader, model: Model, point: ModelPoint, refusals: Las
 
 
 async def channels(reader: Reader, model: Model, refusals: LastingRefusals) -> tuple[DcInput, ...]:
-    """Return the type of each DC input of a model 160 or 714, in order; empty if one is lastingly refused."""
+    """Return the type of each DC input of a model 160 or 714, in order; empty if one is refused."""
     name = _TYPE_POINTS[model.id]
     definition = load(model.id, frozenset({name}))
     point = definition.repeated[name]

@@ -166,6 +166,7 @@ class SunSpec:
         self.inverters = frozenset(filter(None, serials))
         used = self._used([model for model in models if model not in duplicated])
         inputs = {model: await channels(reader, model, self._refusals) for model in of(used, *CHANNELS)}
+        self._refusals.raise_passing()
         layout = build(used, inputs, identity.manufacturer, self._limits.max_registers)
         if not layout.recipes:
             offered = ", ".join(str(model.id) for model in models) or "none"

@@ -155,6 +155,17 @@ async def test_a_text_that_fails_twice_is_empty_until_the_device_is_asked_again(
     assert driver.identity == CommonModel("Acme", "Inverter 5", "1.2", "123")
 
 
+async def test_a_device_that_lacks_all_texts_is_read_from_the_second_poll_on() -> None:
+    reader = FakeReader(device(common(), INVERTER, common(), INVERTER))
+    second = 40002 + 68 + 52
+    texts = [start + offset for start in (40002, second) for offset in (2, 18, 42, 50)]
+    reader.failures = {address: exception_reply(4, "text") for address in texts}
+    driver = SunSpec(PLAIN)
+    with pytest.raises(DeviceFailureError):
+        await poll(driver, reader)
+    assert value(await poll(driver, reader), SOLAR, Quantity.ACTIVE_POWER) == 2 * 4321.0
+
+
 async def test_a_text_that_fails_once_is_read_by_the_next_poll() -> None:
     reader = FakeReader(device(common(), INVERTER))
     driver = SunSpec(PLAIN)
